@@ -8,6 +8,7 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
@@ -22,4 +23,7 @@ TRANSFORMS = Registry(
 )
 HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmsscl", locations=["mmsscl.engine"])
 OPTIMIZERS = Registry("optimizer", parent=MMENGINE_OPTIMIZERS, scope="mmsscl", locations=["mmsscl.engine"])
+OPTIM_WRAPPERS = Registry(
+    "optimizer wrapper", parent=MMENGINE_OPTIM_WRAPPERS, scope="mmsscl", locations=["mmsscl.engine"]
+)
 METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmsscl", locations=["mmsscl.evaluation"])

@@ -1,0 +1,23 @@
+default_scope = 'mmsscl'
+
+default_hooks = dict(
+    runtime_info=dict(type='DeferredRuntimeInfoHook'),
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=3),
+    sampler_seed=dict(type='DistSamplerSeedHook'))
+
+# fixed input shapes: let cuDNN time its kernels once; workers must not fight over OpenCV's threads
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))
+
+# add dict(type='TensorboardVisBackend') to see the curves in TensorBoard
+visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+log_processor = dict(window_size=50)
+randomness = dict(seed=0)
+log_level = 'INFO'
+load_from = None
+resume = False

@@ -1,0 +1,161 @@
+"""The quickstart's stages: scenes, pretraining, export, two fine-tunings, pictures, summary.
+
+Each stage is the command a user would type; its full output goes to a log beside the results and the lines that show
+progress are passed on to the console. Run through ``bash tools/quickstart.sh``, which makes the environment first.
+"""
+import argparse
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PRETRAIN_CONFIG = "configs/quickstart/scrl_r18_toy.py"
+DETECTOR_CONFIG = "configs/quickstart/faster_rcnn_r18_fpn_toy.py"
+RANDOM_CONFIG = "configs/quickstart/faster_rcnn_r18_fpn_toy_random.py"
+UNLABELED_IMAGES = 1600
+PROGRESS = re.compile(r"Iter\(|Epoch\(|bbox_mAP|^exported|^matched|^error|^wrote|scenes|\.png|Error|Traceback")
+LOG_PREFIX = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d - \w+ - INFO - ")
+
+
+class Stages:
+    """Run commands one after the other, keep their logs and times."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.seconds: dict[str, float] = {}
+
+    def run(self, name: str, command: list[str]) -> None:
+        """Run one stage; stop the quickstart with its log's end when it fails."""
+        print(f"\n[{len(self.seconds) + 1}/7] {name}\n$ python {shlex.join(command)}", flush=True)
+        log_path = self.out / f"{name.replace(' ', '_')}.log"
+        start = time.perf_counter()
+        with open(log_path, "w", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-u", *command], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
+            assert process.stdout is not None
+            for line in process.stdout:
+                log.write(line)
+                if PROGRESS.search(line):
+                    print("  " + LOG_PREFIX.sub("", line.rstrip()), flush=True)
+        self.seconds[name] = round(time.perf_counter() - start, 1)
+        if process.returncode != 0:
+            tail = "".join(open(log_path, encoding="utf-8").readlines()[-25:])
+            sys.exit(f"{tail}\nerror: the stage '{name}' failed (exit {process.returncode}); full log: {log_path}")
+
+
+def scalars(work_dir: Path) -> list[dict]:
+    """Read what mmengine logged in the newest run under a work directory."""
+    files = sorted(work_dir.glob("*/vis_data/scalars.json"))
+    if not files:
+        sys.exit(f"error: no scalars.json under {work_dir}: the stage before did not log anything")
+    return [json.loads(line) for line in files[-1].read_text().splitlines()]
+
+
+def detection_result(work_dir: Path) -> dict[str, float]:
+    """Return COCO's box mAP and mAP at IoU .5 of a fine-tuning's last evaluation."""
+    last = [row for row in scalars(work_dir) if "coco/bbox_mAP" in row][-1]
+    return {"bbox_mAP": last["coco/bbox_mAP"], "bbox_mAP_50": last["coco/bbox_mAP_50"]}
+
+
+def table(summary: dict, seconds: dict[str, float], total: float) -> str:
+    """Format the summary for the console."""
+    pretrain, export, transfer = summary["pretrain"], summary["export"], summary["transfer"]
+    rows = [f"{name:<28}{value:>8.1f} s" for name, value in seconds.items()]
+    rows += [f"{'all stages':<28}{total:>8.1f} s", ""]
+    rows += [
+        f"SCRL loss {pretrain['loss_first']:.3f} -> {pretrain['loss_last']:.3f}, "
+        f"projection std {pretrain['projection_std']:.2f} (0 collapsed, 1 fully spread)",
+        f"backbone: {export['matched']} of {export['keys']} keys in {export['path']}",
+        "",
+        f"{transfer['detector']:<28}{'mAP':>8}{'mAP@50':>10}",
+        f"{'  from random weights':<28}{transfer['random_bbox_mAP']:>8.3f}{transfer['random_bbox_mAP_50']:>10.3f}",
+        f"{'  from SCRL':<28}{transfer['bbox_mAP']:>8.3f}{transfer['bbox_mAP_50']:>10.3f}",
+    ]
+    return "\n".join(rows)
+
+
+def summarise(out: Path, stages: Stages) -> dict:
+    """Collect the figures of all stages from their own logs."""
+    log = [row for row in scalars(out / "scrl") if "loss" in row]
+    report = json.loads((out / "export.json").read_text())
+    pretrained, random = detection_result(out / "detector"), detection_result(out / "detector_random")
+    return {
+        "pretrain": {
+            "config": PRETRAIN_CONFIG,
+            "images": UNLABELED_IMAGES,
+            "epochs": round(log[-1]["step"] * 32 / UNLABELED_IMAGES, 2),
+            "loss_first": log[0]["loss"],
+            "loss_last": log[-1]["loss"],
+            "projection_std": log[-1]["projection_std"],
+            "seconds": stages.seconds["pretrain SCRL"],
+        },
+        "export": report,
+        "transfer": {
+            "detector": "Faster R-CNN R18-FPN (light)",
+            **pretrained,
+            **{f"random_{key}": value for key, value in random.items()},
+            "seconds": stages.seconds["fine-tune from SCRL"],
+        },
+        "stages": stages.seconds,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/quickstart"), help="folder of the results")
+    args = parser.parse_args()
+    out: Path = args.out
+    if out.is_dir():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+
+    import torch
+
+    # bfloat16 halves the time on processors with AMX and on GPUs, and slows all others down
+    fast_bfloat16 = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+    amp = ["--amp", "bf16"] if fast_bfloat16 else ["--amp", "off"]
+    backbone, scenes = out / "backbone.pth", "data/toy_scenes"
+    init = f"model.backbone.init_cfg.checkpoint={backbone}"
+    start = time.perf_counter()
+    stages = Stages(out)
+    stages.run(
+        "render scenes",
+        ["tools/data/make_toy_scenes.py", scenes, "--train", "400", "--val", "200", "--unlabeled", str(UNLABELED_IMAGES)],
+    )
+    stages.run("pretrain SCRL", ["tools/train.py", PRETRAIN_CONFIG, "--work-dir", str(out / "scrl"), *amp])
+    checkpoint = out / "scrl" / (out / "scrl" / "last_checkpoint").read_text().strip().rsplit("/", 1)[-1]
+    stages.run(
+        "export backbone",
+        ["tools/export_backbone.py", str(checkpoint), str(backbone), "--json", str(out / "export.json")],
+    )
+    stages.run(
+        "fine-tune from SCRL",
+        ["tools/train.py", DETECTOR_CONFIG, "--work-dir", str(out / "detector"), "--cfg-options", init, *amp],
+    )
+    stages.run(
+        "fine-tune from random", ["tools/train.py", RANDOM_CONFIG, "--work-dir", str(out / "detector_random"), *amp]
+    )
+    stages.run(
+        "draw matched boxes",
+        ["tools/browse_pairs.py", PRETRAIN_CONFIG, "--out", str(out / "matched_boxes"), "--number", "4"],
+    )
+    detector = next((out / "detector").glob("iter_*.pth"))
+    stages.run(
+        "draw detections",
+        ["tools/predict.py", DETECTOR_CONFIG, str(detector), f"{scenes}/val", "--out", str(out / "detections"),
+         "--max-images", "6"],
+    )
+    summary = summarise(out, stages)
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    print("\n" + table(summary, stages.seconds, time.perf_counter() - start))
+    print(f"\npictures: {out}/matched_boxes, {out}/detections\nsummary:  {out}/summary.json")
+
+
+if __name__ == "__main__":
+    main()
