@@ -1,0 +1,42 @@
+"""Reading image files."""
+from mmcv.transforms import BaseTransform
+from mmengine.fileio import get
+
+from mmsscl.datasets.encoded_image import EncodedImage
+from mmsscl.errors import InputError
+from mmsscl.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class LoadSceneImage(BaseTransform):
+    """Reads an image file and its header; pixels are decoded later, by the transform that knows how many it needs.
+
+    Required key: ``img_path``. Added key: ``image`` (:class:`~mmsscl.datasets.EncodedImage`).
+
+    Args:
+        backend_args: Of mmengine's file backend, such as ``dict(backend="petrel")``; ``None`` picks it from the path.
+
+    Raises:
+        InputError: The file is absent, unreadable, no JPEG, PNG or WebP, or cut short.
+    """
+
+    def __init__(self, backend_args: dict | None = None) -> None:
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Puts ``image``."""
+        path = results["img_path"]
+        try:
+            data = get(path, backend_args=self.backend_args)
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{path}: the image is absent. It was listed when the data set was built: check that its disk is "
+                "mounted, and data_root, data_prefix and ann_file; or take it out of the list."
+            ) from error
+        except (PermissionError, IsADirectoryError) as error:
+            raise InputError(f"{path}: the image cannot be read ({error.strerror}). Check its permissions.") from error
+        results["image"] = EncodedImage(data, path)
+        return results
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(backend_args={self.backend_args})"
