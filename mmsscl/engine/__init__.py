@@ -1,0 +1,4 @@
+"""What drives a training run: hooks and optimizers."""
+from . import hooks, optimizers
+
+__all__ = ["hooks", "optimizers"]

@@ -1,0 +1,4 @@
+"""Optimizers."""
+from .lars import LARS
+
+__all__ = ["LARS"]

@@ -1,0 +1,154 @@
+"""Two networks, two views: what BYOL, SCRL and SGCL share."""
+from abc import abstractmethod
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from mmsscl.errors import InputError
+from mmsscl.models.layers import update_average
+from mmsscl.registry import MODELS
+
+
+class MomentumTwoView(BaseModel):
+    """An online network that predicts a slowly moving average of itself (the target) on another view.
+
+    - The target starts as a copy of the online backbone and neck, made after they are initialised or loaded
+      (:meth:`init_weights`); a checkpoint without target weights fills it from the online ones.
+    - Both views go through each network as one batch of 2B images, so BatchNorm sees them together.
+    - The target gets no gradient and runs on batch statistics in training (train mode). Its parameters follow by
+      :meth:`update_target`, which ``MomentumUpdateHook`` calls after each optimizer step. BatchNorm buffers are not
+      averaged: the target's own forward passes keep them.
+    - Optimizers are given the target's parameters too (mmengine passes all), but these never have a gradient: every
+      torch optimizer and ``LARS`` skips them and keeps no state for them.
+
+    Args:
+        backbone: Config of a backbone that returns feature maps, e.g.
+            ``dict(type="mmpretrain.ResNet", depth=50, out_indices=(3,), norm_cfg=dict(type="SyncBN"))``;
+            ``strides=(1, 2, 2, 1)`` gives layer4 at stride 16.
+        neck: Config of a neck, features and boxes in, vectors (N, K, D) out.
+        head: Config of a head with ``forward(vectors)`` and ``loss(...)``.
+        data_preprocessor: Config of the data preprocessor.
+        channels_last: Keep images and convolution weights in channels_last memory (faster convolutions; same results).
+        compile: ``torch.compile`` backbone, neck and head, one by one; a dict gives the options, e.g.
+            ``dict(mode="max-autotune-no-cudagraphs")``. Checkpoint keys stay the same.
+        init_cfg: mmengine's initialisation config.
+    """
+
+    def __init__(
+        self,
+        backbone: dict[str, Any],
+        neck: dict[str, Any],
+        head: dict[str, Any],
+        data_preprocessor: dict[str, Any] | None = None,
+        channels_last: bool = True,
+        compile: bool | dict[str, Any] = False,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.channels_last = channels_last
+        self.backbone = MODELS.build(backbone)
+        self.neck = MODELS.build(neck)
+        self.head = MODELS.build(head)
+        if channels_last:
+            self.backbone.to(memory_format=torch.channels_last)
+        self.target = nn.ModuleDict({"backbone": deepcopy(self.backbone), "neck": deepcopy(self.neck)})
+        self.target.requires_grad_(False)
+        self._register_load_state_dict_pre_hook(_fill_missing_target)
+        if compile is not False:
+            options = {} if compile is True else dict(compile)
+            for module in (self.backbone, self.neck, self.head, *self.target.values()):
+                module.compile(**options)
+
+    def init_weights(self) -> None:
+        """Initialise (or load, by ``init_cfg``) the online network, then copy it into the target."""
+        super().init_weights()
+        self.copy_online_to_target()
+
+    @torch.no_grad()
+    def copy_online_to_target(self) -> None:
+        """Make the target equal to the online backbone and neck, buffers included."""
+        for name, target in self.target.items():
+            target.load_state_dict(getattr(self, name).state_dict())
+
+    def update_target(self, momentum: float) -> None:
+        """Move the target's parameters: ``momentum * target + (1 - momentum) * online``.
+
+        Args:
+            momentum: Share of the target that stays, in [0, 1]; a Python number, so that no device is waited for.
+        """
+        online = [*self.backbone.parameters(), *self.neck.parameters()]
+        update_average(list(self.target.parameters()), online, momentum)
+
+    def forward(
+        self, inputs: Sequence[Tensor] | Tensor, pairs: dict[str, Tensor] | None = None, mode: str = "tensor"
+    ) -> dict[str, Tensor] | tuple[Tensor, ...]:
+        """Run.
+
+        Args:
+            inputs: Two normalised views, each (B, 3, H, W); for "tensor" also one tensor.
+            pairs: What the pipeline knows about the views, for "loss".
+            mode: "loss": losses and figures to log; "tensor": the online backbone's features of ``inputs`` (of both
+                views, first view first, where two are given).
+
+        Returns:
+            A dict of scalars for "loss", a tuple of feature maps for "tensor".
+
+        Raises:
+            InputError: Another mode, or "loss" without two views and ``pairs``.
+        """
+        if mode == "tensor":
+            features: tuple[Tensor, ...] = self.backbone(self._join(inputs))
+            return features
+        if mode == "loss":
+            if isinstance(inputs, Tensor) or len(inputs) != 2 or pairs is None:
+                raise InputError(
+                    f"{type(self).__name__}: mode='loss' needs inputs=[view1, view2] and pairs=dict(...). "
+                    "Let the pipeline end in PackPair."
+                )
+            return self.loss(inputs, pairs)
+        raise InputError(f"{type(self).__name__}: mode={mode!r} is not known; use 'loss' or 'tensor'.")
+
+    def loss(self, inputs: Sequence[Tensor], pairs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses and figures to log of one batch of pairs."""
+        views = self._join(inputs)
+        boxes, valid = self.select_regions(inputs, pairs)
+        # The target goes first: its activations are freed before the online ones are kept for the backward pass.
+        with torch.no_grad():
+            target1, target2 = self.target["neck"](self.target["backbone"](views), boxes).chunk(2)
+        prediction1, prediction2 = self.head(self.neck(self.backbone(views), boxes)).chunk(2)
+        losses: dict[str, Tensor] = self.head.loss(prediction1, prediction2, target1, target2, valid)
+        return losses
+
+    @abstractmethod
+    def select_regions(
+        self, inputs: Sequence[Tensor], pairs: dict[str, Tensor]
+    ) -> tuple[Tensor | None, Tensor]:
+        """What is compared.
+
+        Returns:
+            Boxes (2B, K, 4) of all first views, then all second views, or ``None`` for whole views; and which are
+            valid, (B, K) bool.
+        """
+
+    def _join(self, inputs: Sequence[Tensor] | Tensor) -> Tensor:
+        images = inputs if isinstance(inputs, Tensor) else torch.cat(list(inputs))
+        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
+
+
+def _fill_missing_target(state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Start the target from the loaded online network where a checkpoint has none: never from other weights."""
+    if any(key.startswith(f"{prefix}target.") for key in state_dict):
+        return
+    online = {
+        f"{prefix}target.{key[len(prefix):]}": value
+        for key, value in state_dict.items()
+        if key.startswith((f"{prefix}backbone.", f"{prefix}neck."))
+    }
+    if online:
+        print_log("The checkpoint holds no target network: it starts as a copy of the online one.", logger="current")
+        state_dict.update(online)

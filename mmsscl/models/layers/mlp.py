@@ -1,0 +1,72 @@
+"""The two-layer perceptron that projectors and predictors share."""
+from typing import Any
+
+from mmcv.cnn import build_norm_layer
+from torch import Tensor, nn
+
+from mmsscl.errors import InputError
+
+
+class ProjectionMLP(nn.Module):
+    """Linear (bias), norm, ReLU, Linear (no bias): BYOL's projector and predictor (Grill et al., 2020, section 3.3).
+
+    There is no norm on the output. Two-dimensional input only: callers flatten boxes into rows.
+
+    Args:
+        in_channels: Input width.
+        hidden_channels: Width between the two layers.
+        out_channels: Output width.
+        norm_cfg: mmcv norm config; "BN" means ``BatchNorm1d`` here. Default ``dict(type="SyncBN")``, which mmengine's
+            Runner turns into plain BatchNorm where training is not distributed.
+
+    Raises:
+        InputError: A width below 1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int = 4096,
+        out_channels: int = 256,
+        norm_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (
+            ("in_channels", in_channels), ("hidden_channels", hidden_channels), ("out_channels", out_channels)
+        ):
+            if value < 1:
+                raise InputError(f"ProjectionMLP: {name}={value!r} must be at least 1.")
+        self.linear1 = nn.Linear(in_channels, hidden_channels)
+        self.norm = build_row_norm(norm_cfg, hidden_channels)
+        self.activation = nn.ReLU(inplace=True)
+        self.linear2 = nn.Linear(hidden_channels, out_channels, bias=False)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Map rows (M, in_channels) to (M, out_channels)."""
+        out: Tensor = self.linear2(self.activation(self.norm(self.linear1(rows))))
+        return out
+
+
+def build_row_norm(norm_cfg: dict[str, Any] | None, channels: int) -> nn.Module:
+    """Build a norm layer for (M, channels) rows; mmcv's "BN" would be ``BatchNorm2d``, which refuses rows.
+
+    Args:
+        norm_cfg: mmcv norm config, ``None`` for ``dict(type="SyncBN")``.
+        channels: Number of channels.
+
+    Returns:
+        The layer.
+
+    Raises:
+        InputError: No "type" key, or a type unknown to mmcv.
+    """
+    cfg = dict(norm_cfg if norm_cfg is not None else {"type": "SyncBN"})
+    if "type" not in cfg:
+        raise InputError(f"norm_cfg={norm_cfg!r} has no 'type'. Write for example dict(type='SyncBN').")
+    if cfg["type"] == "BN":
+        cfg["type"] = "BN1d"
+    try:
+        layer: nn.Module = build_norm_layer(cfg, channels)[1]
+    except KeyError as error:
+        raise InputError(f"norm_cfg={norm_cfg!r}: mmcv knows no such norm layer. Use 'SyncBN' or 'BN'.") from error
+    return layer
