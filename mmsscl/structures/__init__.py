@@ -1,0 +1,19 @@
+from mmsscl.structures.photometric import (
+    JITTER_OPS,
+    JITTER_ORDERS,
+    NUM_PHOTOMETRIC,
+    SOLARIZE_OFF,
+    PhotometricColumn,
+    identity_photometric,
+)
+from mmsscl.structures.view_geometry import ViewGeometry
+
+__all__ = [
+    "JITTER_OPS",
+    "JITTER_ORDERS",
+    "NUM_PHOTOMETRIC",
+    "SOLARIZE_OFF",
+    "PhotometricColumn",
+    "ViewGeometry",
+    "identity_photometric",
+]
