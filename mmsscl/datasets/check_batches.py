@@ -1,4 +1,5 @@
 """A check before training that an epoch holds at least one batch."""
+
 from mmengine.dist import get_world_size
 from torch.utils.data import DataLoader
 

@@ -1,4 +1,5 @@
 """An image file in memory whose size is known before its pixels are."""
+
 import cv2
 import numpy as np
 
@@ -101,8 +102,11 @@ class EncodedImage:
             raise self._damaged(f"OpenCV says {error}") from error
         expected = (-(-self._header.height // reduction), -(-self._header.width // reduction), 3)
         if pixels is None or pixels.shape != expected:
-            raise self._damaged("its data does not decode" if pixels is None else
-                                f"its data has shape {pixels.shape}, its header says {expected}")
+            raise self._damaged(
+                "its data does not decode"
+                if pixels is None
+                else f"its data has shape {pixels.shape}, its header says {expected}"
+            )
         if not _DECODES_RGB:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
         return _turn_upright(pixels, self._header.orientation)

@@ -1,4 +1,5 @@
 """The order in which images are visited, as pairs (epoch, index)."""
+
 from collections.abc import Iterator, Sized
 
 import torch
@@ -72,7 +73,7 @@ class EpochIndexSampler(Sampler):
         self.num_samples = -(-size // self.world_size) if round_up else size // self.world_size
         if batch_size is not None:
             if batch_size < 1:
-                raise InputError(f"EpochIndexSampler: batch_size is {batch_size}. Set it to the data loader's, 1 or more.")
+                raise InputError(f"EpochIndexSampler: batch_size is {batch_size}; set the data loader's.")
             self.num_samples -= self.num_samples % batch_size
             # mmengine fast-forwards by num_iters * batch_size; only an epoch of whole batches makes that exact, so
             # the method exists only then (mmengine otherwise steps through the data loader).

@@ -1,4 +1,5 @@
 """What the first bytes of a JPEG, PNG or WebP file say: format, size and EXIF orientation, with no pixel decoded."""
+
 from typing import NamedTuple
 
 SUPPORTED_FORMATS = "JPEG, PNG or WebP"
@@ -92,8 +93,8 @@ def _read_jpeg(data: bytes) -> ImageHeader:
             height = data[position + 3] << 8 | data[position + 4]
             width = data[position + 5] << 8 | data[position + 6]
             return _checked("jpeg", width, height, orientation)
-        if marker == 0xE1 and data[position + 2:position + 8] == b"Exif\0\0":
-            orientation = _exif_orientation(data[position + 8:position + length])
+        if marker == 0xE1 and data[position + 2 : position + 8] == b"Exif\0\0":
+            orientation = _exif_orientation(data[position + 8 : position + length])
         position += length
 
 
@@ -104,10 +105,10 @@ def _read_png(data: bytes) -> ImageHeader:
     orientation = 1
     position = 8
     while position + 8 <= len(data):
-        length = int.from_bytes(data[position:position + 4], "big")
-        kind = data[position + 4:position + 8]
+        length = int.from_bytes(data[position : position + 4], "big")
+        kind = data[position + 4 : position + 8]
         if kind == b"eXIf":
-            orientation = _exif_orientation(data[position + 8:position + 8 + length])
+            orientation = _exif_orientation(data[position + 8 : position + 8 + length])
         if kind in (b"eXIf", b"IDAT", b"IEND"):
             break
         position += 12 + length
@@ -130,9 +131,9 @@ def _read_webp(data: bytes) -> ImageHeader:
         height = int.from_bytes(data[27:30], "little") + 1
         position = 12
         while position + 8 <= len(data):
-            length = int.from_bytes(data[position + 4:position + 8], "little")
-            if data[position:position + 4] == b"EXIF":
-                orientation = _exif_orientation(data[position + 8:position + 8 + length].removeprefix(b"Exif\0\0"))
+            length = int.from_bytes(data[position + 4 : position + 8], "little")
+            if data[position : position + 4] == b"EXIF":
+                orientation = _exif_orientation(data[position + 8 : position + 8 + length].removeprefix(b"Exif\0\0"))
                 break
             position += 8 + length + length % 2
     else:
@@ -147,7 +148,7 @@ def _exif_orientation(tiff: bytes) -> int:
         return 1
 
     def number(start: int, size: int) -> int:
-        return int.from_bytes(tiff[start:start + size], "little" if order == "little" else "big")
+        return int.from_bytes(tiff[start : start + size], "little" if order == "little" else "big")
 
     first = number(4, 4)
     for entry in range(first + 2, min(first + 2 + 12 * number(first, 2), len(tiff) - 11), 12):

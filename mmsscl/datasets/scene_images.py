@@ -1,4 +1,5 @@
 """Unlabelled photos from folders, text lists or COCO files."""
+
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -108,7 +109,7 @@ class SceneImages(Dataset):
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} is outside 0..{len(self) - 1}")
         start = self._ends[index - 1] if index else 0
-        return os.fsdecode(self._buffer[start:self._ends[index]].tobytes())
+        return os.fsdecode(self._buffer[start : self._ends[index]].tobytes())
 
     def __getitem__(self, item: int | tuple[int, int]) -> dict:
         """Runs the pipeline on one image.
@@ -141,7 +142,7 @@ def _list_source(source: dict, suffixes: tuple[str, ...], recursive: bool, check
     prefix = source.get("data_prefix", "")
     if isinstance(prefix, dict):
         prefix = prefix.get("img", prefix.get("img_path", ""))
-    folder = os.path.join(data_root, prefix)
+    folder = os.path.join(data_root, prefix) if prefix else data_root
     ann_file = source.get("ann_file", "")
     if not ann_file:
         return _list_folder(folder, suffixes, recursive)
@@ -215,7 +216,7 @@ def _read_coco(text: str, ann_file: str) -> list[str]:
 
 
 def _check_present(paths: list[str], ann_file: str, folder: str) -> None:
-    checked = paths[::-(-len(paths) // _MOST_CHECKED_FILES)]
+    checked = paths[:: -(-len(paths) // _MOST_CHECKED_FILES)]
     absent = [path for path in checked if not os.path.isfile(path)]
     if absent:
         raise InputError(
@@ -232,7 +233,8 @@ def _take(paths: list[bytes], indices: int | Sequence[int]) -> list[bytes]:
     outside = [index for index in indices if not 0 <= index < len(paths)]
     if outside or not len(indices):
         raise InputError(
-            f"SceneImages: indices {outside[:5]} are outside 0..{len(paths) - 1}." if outside else
-            "SceneImages: indices is empty. Leave it out to keep all images."
+            f"SceneImages: indices {outside[:5]} are outside 0..{len(paths) - 1}."
+            if outside
+            else "SceneImages: indices is empty. Leave it out to keep all images."
         )
     return [paths[index] for index in indices]

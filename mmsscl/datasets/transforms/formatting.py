@@ -1,4 +1,5 @@
 """Packing a sample for collation."""
+
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform

@@ -1,4 +1,5 @@
 """Reading image files."""
+
 from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 
