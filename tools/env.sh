@@ -1,0 +1,201 @@
+#!/usr/bin/env bash
+# Finds or makes the Python environment. Use it as `source tools/env.sh` (then `python` is the right one), or run it.
+#
+#   an active venv or conda environment (not conda's base)   is used; what it holds already is left alone
+#   else with CI=true                                        ${MMSSCL_ENV:-~/.cache/mmsscl}/<hash of pins and Python>
+#   else                                                     .venv in the checkout
+#
+# MMSSCL_PYTHON names the interpreter to build on. A half-made environment is completed, a broken one rebuilt, and a
+# second run takes a second: a stamp with the hash of the pins is written last.
+
+if [ "${BASH_SOURCE[0]}" != "$0" ]; then
+    # Sourced: the work happens in a shell of its own, so that neither its options nor its failure leak into the caller.
+    _mmsscl_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) || return 1
+    _mmsscl_env=$(bash "$_mmsscl_root/tools/env.sh") || return 1
+    export VIRTUAL_ENV="$_mmsscl_env" PATH="$_mmsscl_env/bin:$PATH"
+    # The checkout wins over whatever checkout a shared environment was last linked to.
+    export PYTHONPATH="$_mmsscl_root${PYTHONPATH:+:$PYTHONPATH}"
+    unset PYTHONHOME _mmsscl_root _mmsscl_env
+    hash -r
+    return 0
+fi
+
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+unset PYTHONHOME
+heartbeat_pid=""
+log=$(mktemp "${TMPDIR:-/tmp}/mmsscl-env.XXXXXX")
+trap 'if [ -n "$heartbeat_pid" ]; then kill "$heartbeat_pid" 2>/dev/null || true; fi; rm -f "$log"' EXIT
+
+say() { echo "[env] $*" >&2; }
+fail() { say "$@"; exit 1; }
+
+heartbeat() {
+    local waited=0
+    trap 'kill $! 2>/dev/null; exit 0' TERM
+    while :; do
+        sleep 15 &
+        wait $!
+        waited=$((waited + 15))
+        say "    ... $waited s"
+    done
+}
+
+step() { # step TITLE COMMAND...: a line when it starts, a sign of life, the seconds; the output only when it fails
+    local title=$1 began=$SECONDS
+    shift
+    say "$title"
+    heartbeat > /dev/null &
+    heartbeat_pid=$!
+    local status=0
+    "$@" > "$log" 2>&1 < /dev/null || status=$?
+    kill "$heartbeat_pid" 2>/dev/null || true
+    wait "$heartbeat_pid" 2>/dev/null || true
+    heartbeat_pid=""
+    if [ "$status" -ne 0 ]; then
+        tail -n 30 "$log" >&2
+        fail "failed after $((SECONDS - began)) s: $title"
+    fi
+    say "    done in $((SECONDS - began)) s"
+}
+
+supported() { # a pyenv shim may exist and still not run: ask it
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' > /dev/null 2>&1
+}
+
+find_python() { # prints an interpreter; one that can make environments comes before one that cannot
+    local candidate fallback=""
+    for candidate in ${MMSSCL_PYTHON:+"$MMSSCL_PYTHON"} python3 python3.12 python3.11 python3.10 /usr/bin/python3; do
+        command -v "$candidate" > /dev/null 2>&1 && supported "$candidate" || continue
+        if "$candidate" -c 'import venv, ensurepip' > /dev/null 2>&1; then
+            echo "$candidate"
+            return
+        fi
+        fallback=${fallback:-$candidate}
+    done
+    [ -n "$fallback" ] || fail "no Python 3.10, 3.11 or 3.12 found (tried \$MMSSCL_PYTHON, python3, python3.12, python3.11," \
+        "python3.10). Install one, e.g. apt-get install python3 python3-venv, or set MMSSCL_PYTHON=/path/to/python3.11"
+    echo "$fallback"
+}
+
+pins_key() { # a hash of everything the environment is made from
+    "$1" -c '
+import hashlib, pathlib, sys
+digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
+for path in sorted(pathlib.Path("requirements").glob("*.txt")):
+    digest.update(path.name.encode() + path.read_bytes())
+print(digest.hexdigest()[:16])'
+}
+
+make_venv() { # make_venv PYTHON FOLDER
+    local python=$1 folder=$2
+    rm -rf "$folder"
+    mkdir -p "$(dirname "$folder")"
+    if "$python" -c 'import venv, ensurepip' > /dev/null 2>&1; then
+        "$python" -m venv "$folder"
+    elif "$python" -m virtualenv --version > /dev/null 2>&1; then
+        "$python" -m virtualenv "$folder"
+    elif "$python" -m pip --version > /dev/null 2>&1 && "$python" -c 'import venv' > /dev/null 2>&1; then
+        # Debian ships Python without ensurepip: let the outer pip put one into the new environment.
+        "$python" -m venv --without-pip "$folder" && "$python" -m pip --python "$folder/bin/python" install pip
+    else
+        echo "$python cannot make environments (no ensurepip, virtualenv or pip): apt-get install python3-venv"
+        return 1
+    fi
+}
+
+pip_install() {
+    "$python" -m pip install --quiet --disable-pip-version-check --no-input --progress-bar off "$@"
+}
+
+problems() { # what `import mmsscl` would complain about; the file alone, as the package refuses to load then
+    "$python" -c 'import runpy; print("\n".join(runpy.run_path("mmsscl/environment.py")["find_problems"]()))'
+}
+
+has() { # has DISTRIBUTION...: all of them are installed
+    "$python" -c 'import sys; from importlib.metadata import version; [version(name) for name in sys.argv[1:]]' \
+        "$@" > /dev/null 2>&1
+}
+
+use_headless_opencv() { # the ordinary wheel links against libGL and libglib, which slim images lack
+    local pin
+    pin=$(sed -n 's/^opencv-python==\([^ ;]*\).*/\1/p' requirements/core.txt)
+    "$python" -m pip uninstall --quiet --yes opencv-python opencv-python-headless
+    pip_install --no-deps "opencv-python-headless==$pin"
+}
+
+active=""
+if [ -n "${VIRTUAL_ENV:-}" ]; then
+    active=$VIRTUAL_ENV
+elif [ -n "${CONDA_PREFIX:-}" ] && [ "${CONDA_DEFAULT_ENV:-}" != base ]; then
+    active=$CONDA_PREFIX
+fi
+
+if [ -n "$active" ]; then
+    folder=$active
+    python=$folder/bin/python
+    supported "$python" || fail "the active environment $active has no working Python 3.10, 3.11 or 3.12." \
+        "Deactivate it (unset VIRTUAL_ENV CONDA_PREFIX), and this script makes one of its own"
+    key=$(pins_key "$python")
+else
+    base=$(find_python)
+    key=$(pins_key "$base")
+    if [ "${CI:-}" = true ]; then
+        folder=${MMSSCL_ENV:-${XDG_CACHE_HOME:-$HOME/.cache}/mmsscl}/$key
+    else
+        folder=$root/.venv
+    fi
+    python=$folder/bin/python
+fi
+stamp=$folder/mmsscl-stamp
+
+ready() { # the stamp is of these pins and this checkout, and the package imports (which checks the versions)
+    [ "$(cat "$stamp" 2>/dev/null)" = "$key $root" ] && PYTHONPATH="$root" "$python" -c 'import mmsscl' > /dev/null 2>&1
+}
+
+if ! ready; then
+    if command -v flock > /dev/null 2>&1; then
+        exec 9> "${TMPDIR:-/tmp}/mmsscl-env-$(id -u)-$(printf '%s' "$folder" | cksum | cut -d ' ' -f 1).lock"
+        flock --nonblock 9 || { say "another run is preparing $folder; waiting for it"; flock 9; }
+    fi
+fi
+
+if ! ready; then # the other run may have made it meanwhile
+    began=$SECONDS
+    previous=$(cut -d ' ' -f 1 "$stamp" 2>/dev/null || true)
+    rm -f "$stamp"
+    if [ -n "$active" ]; then
+        say "using the active environment $folder ($("$python" --version 2>&1))"
+        has torch || has torchvision || step "installing torch and torchvision (about 90 s)" \
+            pip_install -r requirements/torch.txt
+        if problems | grep -q "is missing"; then
+            step "installing mmengine, mmcv, mmpretrain, mmdet (about 2 minutes)" pip_install -r requirements/core.txt
+        fi
+        found=$(problems)
+        [ -z "$found" ] || fail "the active environment does not fit, and is left as it is:" $'\n'"$found" \
+            $'\n'"Or deactivate it, and this script makes one of its own."
+        has pytest hypothesis ruff mypy || step "installing the test tools" pip_install -r requirements/test.txt
+        has setuptools wheel || step "installing the build tools" pip_install -r requirements/build.txt
+    else
+        if ! { supported "$python" && "$python" -m pip --version > /dev/null 2>&1; }; then
+            step "making $folder with $("$base" --version 2>&1)" make_venv "$base" "$folder"
+            previous=""
+        fi
+        if [ "$previous" != "$key" ] || [ -n "$(problems)" ]; then
+            say "the first set-up takes about 4 minutes and 5 GB"
+            step "1/3 torch and torchvision (about 90 s)" pip_install -r requirements/torch.txt
+            step "2/3 mmengine, mmcv, mmpretrain, mmdet and the rest (about 2 minutes)" pip_install \
+                -r requirements/torch.txt -r requirements/core.txt -r requirements/test.txt -r requirements/build.txt
+        fi
+    fi
+    if ! "$python" -c 'import cv2' > /dev/null 2>&1; then
+        step "swapping opencv-python for opencv-python-headless (its libGL is missing here)" use_headless_opencv
+        "$python" -c 'import cv2' || fail "OpenCV cannot be imported (see above)"
+    fi
+    step "3/3 mmsscl itself, editable" pip_install --no-deps --no-build-isolation --editable .
+    PYTHONPATH="$root" "$python" -c 'import mmsscl' || fail "mmsscl cannot be imported (see above)"
+    echo "$key $root" > "$stamp"
+    say "environment $folder ready after $((SECONDS - began)) s"
+fi
+echo "$folder"
