@@ -1,0 +1,65 @@
+"""Linear probe: a frozen ResNet-50 of tools/export_backbone.py and a linear layer, on a folder of images per class.
+
+python tools/train.py configs/classify/linear_r50_folder.py --cfg-options model.head.num_classes=10 \
+    train_dataloader.dataset.data_root=photos/train val_dataloader.dataset.data_root=photos/val \
+    test_dataloader.dataset.data_root=photos/val model.backbone.init_cfg.checkpoint=backbone.pth
+"""
+
+_base_ = ["mmpretrain::_base_/default_runtime.py"]
+
+custom_imports = dict(imports=["mmsscl.registry"], allow_failed_imports=False)
+custom_hooks = [dict(type="mmsscl.BackboneWeightsHook", allow_unexpected=[r"^fc\."])]
+
+model = dict(
+    type="ImageClassifier",
+    data_preprocessor=dict(
+        num_classes=1000, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
+    ),
+    backbone=dict(
+        type="ResNet",
+        depth=50,
+        frozen_stages=4,
+        norm_eval=True,
+        init_cfg=dict(type="Pretrained", checkpoint="work_dirs/scrl_r50_coco/backbone.pth"),
+    ),
+    neck=dict(type="GlobalAveragePooling"),
+    head=dict(type="LinearClsHead", num_classes=1000, in_channels=2048, loss=dict(type="CrossEntropyLoss")),
+)
+
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="RandomResizedCrop", scale=224, backend="pillow"),
+    dict(type="RandomFlip", prob=0.5, direction="horizontal"),
+    dict(type="PackInputs"),
+]
+test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="ResizeEdge", scale=256, edge="short", backend="pillow"),
+    dict(type="CenterCrop", crop_size=224),
+    dict(type="PackInputs"),
+]
+train_dataloader = dict(
+    batch_size=256,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    dataset=dict(type="CustomDataset", data_root="data/imagenet/train", pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=64,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(type="CustomDataset", data_root="data/imagenet/val", pipeline=test_pipeline),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type="Accuracy", topk=(1,))
+test_evaluator = val_evaluator
+
+# linear-evaluation schedule of MoCo: a large rate is right for normalised frozen features
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=30.0, momentum=0.9, weight_decay=0.0))
+param_scheduler = [dict(type="MultiStepLR", by_epoch=True, milestones=[60, 80], gamma=0.1)]
+train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=10)
+val_cfg = dict()
+test_cfg = dict()
+auto_scale_lr = dict(base_batch_size=256)

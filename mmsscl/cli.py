@@ -1,0 +1,199 @@
+"""``mmsscl <verb>``; ``tools/*.py`` call the same functions."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from mmsscl.errors import InputError
+
+DESCRIPTION = "Pretrain vision backbones on unlabelled scene photos, and carry them to mmdet."
+
+EXAMPLES = {
+    "train": """examples:
+  mmsscl train configs/scrl_r50_coco.py
+  mmsscl train configs/scrl_r50_coco.py --amp --cfg-options train_dataloader.batch_size=64
+  mmsscl train configs/transfer/faster_rcnn_r50_fpn_custom.py --cfg-options \\
+      dataset_from_json.train=train.json dataset_from_json.val=val.json dataset_from_json.images=photos \\
+      model.backbone.init_cfg.checkpoint=backbone.pth
+  several GPUs: bash tools/dist_train.sh CONFIG GPUS [the same options]""",
+    "test": """example:
+  mmsscl test configs/transfer/mask_rcnn_r50_fpn_syncbn_1x_coco.py work_dirs/mask_rcnn/epoch_12.pth --out metrics.json""",
+    "export": """example:
+  mmsscl export work_dirs/scrl_r50_coco/epoch_200.pth backbone.pth
+  then in an mmdet config: model = dict(backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="backbone.pth")))""",
+    "browse": """example:
+  mmsscl browse configs/scrl_r50_coco.py""",
+    "predict": """example:
+  mmsscl predict CONFIG CHECKPOINT photos/""",
+}
+
+HELP = {
+    "train": "pretrain, fine-tune a detector or train a classifier: what the config says",
+    "test": "evaluate a transfer or classification config on a checkpoint",
+    "export": "write the backbone of a pretraining checkpoint as a file for mmdet and mmpretrain",
+    "browse": "draw pairs of views with their matched boxes",
+    "predict": "draw a fine-tuned detector's predictions on a folder of photos",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        argv: Arguments after the program's name; ``sys.argv`` by default.
+
+    Returns:
+        The exit status: 0, or 2 for bad input, whose message goes to standard error. Other errors leave as they are.
+
+    Example:
+        >>> main(["export", "epoch_200.pth", "backbone.pth"])  # doctest: +SKIP
+        0
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(arguments)
+    options = parser.parse_args(arguments)
+    if options.verb is None:
+        parser.print_help()
+        return 2
+    try:
+        return int(options.run(options) or 0)
+    except InputError as error:
+        # one line per machine and not one per rank
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    from mmsscl.version import __version__
+
+    parser = argparse.ArgumentParser(prog="mmsscl", description=DESCRIPTION, epilog="mmsscl VERB --help shows examples.")
+    parser.add_argument("--version", action="version", version=f"mmsscl {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    fill = {"train": _train_arguments, "test": _test_arguments, "export": _export_arguments}
+    fill |= {"browse": _browse_arguments, "predict": _predict_arguments}
+    for verb, help_text in HELP.items():
+        sub = verbs.add_parser(
+            verb,
+            help=help_text,
+            description=f"{help_text[0].upper()}{help_text[1:]}.",
+            epilog=EXAMPLES[verb],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        # the arguments of a verb import its libraries: only the verb that is asked for pays
+        if verb in arguments:
+            fill[verb](sub)
+    return parser
+
+
+def _common_arguments(parser: argparse.ArgumentParser) -> None:
+    from mmengine.config import DictAction
+
+    parser.add_argument("--work-dir", help="folder for logs and checkpoints (default: work_dirs/<name of the config>)")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        default=None,
+        metavar="KEY=VALUE",
+        help="override settings of the config: nested keys by dots, list items by number, lists as key='[a,b]'",
+    )
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="a config: pretraining, transfer or classification")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="auto|PATH",
+        help="go on from a checkpoint; without a path from the latest in the work dir, if there is one",
+    )
+    parser.add_argument(
+        "--amp", nargs="?", const="bf16", choices=["bf16", "fp16"], help="mixed precision (default bf16; fp16 needs a GPU)"
+    )
+    parser.add_argument(
+        "--auto-scale-lr", action="store_true", help="scale the learning rate by batch size over auto_scale_lr's"
+    )
+    _common_arguments(parser)
+    parser.set_defaults(run=_train)
+
+
+def _train(options: argparse.Namespace) -> int:
+    os.environ.setdefault("LOCAL_RANK", str(options.local_rank))
+    from mmsscl.engine.train import train
+
+    train(
+        options.config,
+        work_dir=options.work_dir,
+        resume=options.resume,
+        amp=options.amp,
+        auto_scale_lr=options.auto_scale_lr,
+        options=options.cfg_options,
+        launcher=options.launcher,
+    )
+    return 0
+
+
+def _test_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="a config of configs/transfer/ or configs/classify/")
+    parser.add_argument("checkpoint", help="a checkpoint of that config's training")
+    parser.add_argument("--out", help="where the metrics go as json (default: metrics.json in the work dir)")
+    _common_arguments(parser)
+    parser.set_defaults(run=_test)
+
+
+def _test(options: argparse.Namespace) -> int:
+    os.environ.setdefault("LOCAL_RANK", str(options.local_rank))
+    from mmsscl.engine.evaluate import evaluate
+
+    metrics = evaluate(
+        options.config,
+        options.checkpoint,
+        work_dir=options.work_dir,
+        output=options.out,
+        options=options.cfg_options,
+        launcher=options.launcher,
+    )
+    if os.environ.get("RANK", "0") == "0":
+        for name, value in metrics.items():
+            print(f"{name}: {value:.4f}")
+    return 0
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", help="a pretraining checkpoint (epoch_*.pth, iter_*.pth)")
+    parser.add_argument("output", help="the file to write")
+    parser.add_argument(
+        "--branch", choices=["online", "target"], default="online", help="trained by gradients, or its moving average"
+    )
+    parser.set_defaults(run=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from mmsscl.zoo.export import export_backbone
+
+    report = export_backbone(options.checkpoint, options.output, branch=options.branch)
+    print(f"{report.path}: {report.matched} of {report.keys} keys, sha256 {report.sha256[:8]}")
+    return 0
+
+
+def _browse_arguments(parser: argparse.ArgumentParser) -> None:
+    from mmsscl.visualization import browse_pairs
+
+    browse_pairs.add_arguments(parser)
+    parser.set_defaults(run=browse_pairs.main)
+
+
+def _predict_arguments(parser: argparse.ArgumentParser) -> None:
+    from mmsscl.visualization import predict
+
+    predict.add_arguments(parser)
+    parser.set_defaults(run=predict.main)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""Read a config file and the ``--cfg-options`` of the command line, and say what is wrong with them.
+
+mmengine ignores a setting that nothing reads, silently: a misspelt ``train_dataloder``, or a ``data_root`` set in a child
+config after its base has used the old one. Both are errors here.
+"""
+
+import ast
+import traceback
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from mmsscl.engine.names import did_you_mean, near_names
+from mmsscl.errors import InputError
+
+RUNNER_KEYS = frozenset(
+    "model work_dir train_dataloader val_dataloader test_dataloader train_cfg val_cfg test_cfg auto_scale_lr "
+    "optim_wrapper param_scheduler val_evaluator test_evaluator default_hooks custom_hooks data_preprocessor load_from "
+    "resume launcher env_cfg log_processor log_level visualizer default_scope randomness experiment_name "
+    "model_wrapper_cfg compile sync_bn find_unused_parameters activation_checkpointing efficient_conv_bn_eval "
+    "custom_imports runner_type vis_backends tta_model tta_pipeline strategy".split()
+)
+"""Top-level keys that mmengine's runner and the libraries' entry points read."""
+
+OWN_KEYS = frozenset({"dataset_from_json"})
+"""Top-level keys that ``tools/train.py`` and ``tools/test.py`` of this package read besides."""
+
+KNOWN_KEYS = RUNNER_KEYS | OWN_KEYS
+
+
+def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
+    """Read a config, refuse settings without effect, and merge the command line's options.
+
+    A helper variable (``image_size = 224``) is fine as long as the file that sets it, or a file that inherits from it by
+    ``_base_.name``, reads it. Options may add keys below an existing setting, but not with a name that only just misses
+    one that is there, and not at the top level, where nothing would read them.
+
+    Args:
+        path: A ``.py``, ``.yaml`` or ``.json`` config.
+        options: Dotted keys and values of ``--cfg-options``.
+
+    Returns:
+        The merged config.
+
+    Raises:
+        InputError: If the file is absent or faulty, or a key in it or in ``options`` would have no effect.
+
+    Example:
+        >>> load_config("configs/scrl_r50_coco.py", {"train_dataloader.batch_size": 32})  # doctest: +SKIP
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(_absent(file))
+    own_files = _own_files(file)
+    try:
+        config = Config.fromfile(str(file))
+    except InputError:
+        raise
+    except Exception as error:
+        # any error class can come out of a config, which is a program
+        if isinstance(error, ImportError) and "custom_imports" in str(error):
+            raise
+        raise InputError(_execution_error(error, file, own_files)) from error
+    _require_effect(config, own_files)
+    if options:
+        _merge_options(config, options, file)
+    return config
+
+
+def _absent(file: Path) -> str:
+    folder = file.parent if file.parent.is_dir() else Path("configs")
+    names = [str(other.relative_to(folder)) for other in folder.rglob("*.py") if "_base_" not in other.parts]
+    hint = did_you_mean(near_names(file.name, names), f"Configs there: {', '.join(sorted(names)[:8])}." if names else "")
+    kind = "is a folder" if file.is_dir() else "no such file"
+    return f"config {file}: {kind}. {hint or 'Give the path of a config, for example configs/scrl_r50_coco.py.'}"
+
+
+def _own_files(file: Path) -> dict[Path, ast.Module]:
+    """The config and the files it inherits from, parsed; those of installed packages (``mmdet::``) left out."""
+    found: dict[Path, ast.Module] = {}
+    waiting = [file]
+    while waiting:
+        current = waiting.pop()
+        if current.suffix != ".py" or current.resolve() in {path.resolve() for path in found}:
+            continue
+        try:
+            tree = ast.parse(current.read_text(encoding="utf-8"), filename=str(current))
+        except SyntaxError as error:
+            line = (error.text or "").strip()
+            raise InputError(
+                f"config {current}, line {error.lineno}: {error.msg}: {line!r}. Mend the Python syntax there."
+            ) from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"config {current}: is not a UTF-8 text file. Give a Python config.") from error
+        found[current] = tree
+        for base in _bases(tree):
+            target = current.parent / base
+            if "::" in base:
+                continue
+            if not target.is_file():
+                raise InputError(
+                    f"config {current}: _base_ names {base}, but {target} does not exist. "
+                    "Paths in _base_ are relative to the file they stand in."
+                )
+            waiting.append(target)
+    return found
+
+
+def _bases(tree: ast.Module) -> list[str]:
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and any(
+            isinstance(target, ast.Name) and target.id == "_base_" for target in statement.targets
+        ):
+            try:
+                value = ast.literal_eval(statement.value)
+            except ValueError:
+                return []
+            return [value] if isinstance(value, str) else list(value)
+    return []
+
+
+def _execution_error(error: Exception, file: Path, own_files: dict[Path, ast.Module]) -> str:
+    where = f"config {file}"
+    # mmengine executes temporary copies, line for line, under the original's name or none
+    names = {str(path.resolve()): path for path in own_files}
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        known = names.get(str(Path(frame.filename).resolve()))
+        if known is not None:
+            where = f"config {known}, line {frame.lineno}"
+            break
+    return f"{where}: {type(error).__name__}: {error}. Mend the config there."
+
+
+def _require_effect(config: Config, own_files: dict[Path, ast.Module]) -> None:
+    if any("read_base" in ast.dump(tree) for tree in own_files.values()):
+        return  # lazily imported bases share their names by import: every read is a plain one in another file
+    inherited_reads = {
+        node.attr
+        for tree in own_files.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "_base_"
+    } | {
+        # {{_base_.name}} is a set of a set of an attribute to the parser, or stands inside a string
+        name
+        for path in own_files
+        for name in _templated_names(path.read_text(encoding="utf-8"))
+    }
+    for path, tree in own_files.items():
+        reads = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        for statement in tree.body:
+            for name in _assigned(statement):
+                if name in KNOWN_KEYS or name in reads or name in inherited_reads or name.startswith("_"):
+                    continue
+                if name not in config:
+                    continue  # a module, a function, or deleted by the file itself
+                raise InputError(_without_effect(name, f"config {path}, line {statement.lineno}", config))
+
+
+def _templated_names(text: str) -> set[str]:
+    return {part.split("}}")[0].strip().split(".")[0] for part in text.split("_base_.")[1:] if "}}" in part[:80]}
+
+
+def _assigned(statement: ast.stmt) -> list[str]:
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    if isinstance(statement, ast.AnnAssign):
+        targets = [statement.target]
+    return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+
+
+def _without_effect(name: str, where: str, config: Config) -> str:
+    near = near_names(name, KNOWN_KEYS)
+    message = f"{where}: nothing reads the key {name!r}, so it has no effect. "
+    if near:
+        return message + did_you_mean(near)
+    paths = [path for path in _paths_to_value(config, config.get(name)) if path != name][:3]
+    where_used = f" (for example {', '.join(paths)})" if paths else ""
+    return (
+        f"{message}Set the key that uses it instead{where_used}, or remove it; a variable of a base config has been used "
+        "before the child sets it."
+    )
+
+
+def _paths_to_value(config: Config, value: Any) -> list[str]:
+    """Dotted places whose value equals ``value``: where a variable of a base config ended up."""
+    if not isinstance(value, str) or not value:
+        return []
+    return [path for path, _, leaf in _leaves(config._cfg_dict, "") if leaf == value]
+
+
+def _leaves(node: Any, path: str) -> list[tuple[str, Any, Any]]:
+    if isinstance(node, dict):
+        return [leaf for key in node for leaf in _leaves(node[key], f"{path}.{key}" if path else str(key))]
+    if isinstance(node, (list, tuple)):
+        return [leaf for index, item in enumerate(node) for leaf in _leaves(item, f"{path}.{index}")]
+    return [(path, None, node)]
+
+
+def _merge_options(config: Config, options: dict[str, Any], file: Path) -> None:
+    for dotted, value in options.items():
+        _check_option(config, dotted, value, file)
+    try:
+        config.merge_from_dict(options)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise InputError(
+            f"--cfg-options {' '.join(f'{key}={value}' for key, value in options.items())}: does not fit {file} ({error}). "
+            "A key names nested settings by dots, and a list's items by number: train_pipeline is "
+            "train_dataloader.dataset.pipeline.0 ..."
+        ) from error
+
+
+def _check_option(config: Config, dotted: str, value: Any, file: Path) -> None:
+    parts = dotted.split(".")
+    where = f"--cfg-options {dotted}={value}"
+    if parts[0] not in KNOWN_KEYS:
+        if parts[0] in config:
+            paths = _paths_to_value(config, config.get(parts[0]))
+            used = [path for path in paths if path != parts[0]][:3]
+            remedy = f"Set {' or '.join(used)} instead." if used else "Set the key that uses it instead."
+            raise InputError(f"{where}: {parts[0]!r} is a variable that {file} has used already. {remedy}")
+        near = near_names(parts[0], KNOWN_KEYS & (set(config) | OWN_KEYS)) or near_names(parts[0], KNOWN_KEYS)
+        known = f"Keys of this config: {', '.join(sorted(KNOWN_KEYS & set(config)))}."
+        raise InputError(f"{where}: nothing reads a top-level key {parts[0]!r}. {did_you_mean(near, known)}")
+    node: Any = config._cfg_dict
+    for depth, part in enumerate(parts):
+        done = ".".join(parts[:depth])
+        if isinstance(node, (list, tuple)):
+            if not part.isdigit() or int(part) >= len(node):
+                raise InputError(f"{where}: {done} is a list of {len(node)} items; {part!r} is not a number below that.")
+            node = node[int(part)]
+            continue
+        if not isinstance(node, dict):
+            if node is None:
+                return
+            raise InputError(f"{where}: {done} is {node!r}, which has no key {part!r}. Set {done} itself.")
+        if part not in node:
+            near = near_names(part, node) if depth else []
+            if near:
+                raise InputError(f"{where}: {done} has no key {part!r} in {file}. {did_you_mean(near)}")
+            return
+        node = ConfigDict.get(node, part) if isinstance(node, ConfigDict) else node[part]

@@ -1,0 +1,189 @@
+"""Check a config before anything is built: registry names, keywords, checkpoints."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine import registry as mmengine_registry
+from mmengine.config import Config
+from mmengine.registry import DefaultScope, Registry
+from torch.utils.data import DataLoader
+
+from mmsscl.engine.names import did_you_mean, near_names
+from mmsscl.errors import InputError
+from mmsscl.zoo.safe_load import is_remote, load_checkpoint
+
+LOADER_KEYS = {"dataset", "sampler", "batch_sampler", "collate_fn", "worker_init_fn", "num_batch_per_epoch"}
+
+# (place in the config, registry in mmengine, keys its builder takes off before the constructor sees them)
+PLACES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (r"model", "MODELS", ("data_preprocessor",)),
+    (r"(model\.)?data_preprocessor", "MODELS", ()),
+    (r"model\.(backbone|neck|head|\w+_head)(\.(bbox_head|mask_head))?(\.\d+)?", "MODELS", ()),
+    (r"\w+_dataloader(\.dataset)+(\.datasets\.\d+)?", "DATASETS", ()),
+    (r"\w+_dataloader(\.dataset)+(\.datasets\.\d+)?\.pipeline\.\d+", "TRANSFORMS", ()),
+    (r"\w+_dataloader\.(batch_)?sampler", "DATA_SAMPLERS", ()),
+    (r"(val|test)_evaluator(\.\d+)?", "METRICS", ()),
+    (r"default_hooks\.\w+", "HOOKS", ("priority",)),
+    (r"custom_hooks\.\d+", "HOOKS", ("priority",)),
+    (r"optim_wrapper", "OPTIM_WRAPPERS", ("constructor", "paramwise_cfg")),
+    (r"optim_wrapper\.optimizer", "OPTIMIZERS", ()),
+    (r"param_scheduler(\.\d+)?", "PARAM_SCHEDULERS", ("convert_to_iter_based",)),
+    (r"(train|val|test)_cfg", "LOOPS", ("by_epoch",)),
+    (r"visualizer", "VISUALIZERS", ()),
+    (r"(visualizer\.)?vis_backends\.\d+", "VISBACKENDS", ()),
+    (r"log_processor", "LOG_PROCESSORS", ()),
+)
+
+
+def check_config(config: Config) -> None:
+    """Check the names, keywords and checkpoints of a config that is about to run.
+
+    Every component at a known place (see ``PLACES``) must be a registered name, and take the keywords it is given;
+    constructors with ``**kwargs`` are left to themselves. Local files behind ``load_from`` and every
+    ``init_cfg.checkpoint`` must be checkpoints that load without running code; addresses are left to mmengine.
+
+    Args:
+        config: The merged config.
+
+    Raises:
+        InputError: Naming the place, the value and the nearest valid names.
+    """
+    scope = str(config.get("default_scope") or "mmengine")
+    with DefaultScope.overwrite_default_scope(scope):
+        for place, node in _dictionaries(config._cfg_dict, ""):
+            _check_component(place, node)
+            if re.fullmatch(r"\w+_dataloader", place):
+                _check_loader(place, node)
+    check_checkpoints(config)
+
+
+def check_checkpoints(config: Config) -> None:
+    """Load every local checkpoint that a config names, once, safely.
+
+    Raises:
+        InputError: Naming the key, the file and what is wrong with it.
+    """
+    found: list[tuple[str, str]] = []
+    if isinstance(config.get("load_from"), str):
+        found.append(("load_from", config.load_from))
+    elif config.get("resume"):
+        last = Path(config.work_dir) / "last_checkpoint"
+        if last.is_file():
+            name = Path(last.read_text(encoding="utf-8").strip())
+            found.append((f"resume ({last})", str(name)))
+    for place, node in _dictionaries(config._cfg_dict, ""):
+        if node.get("type") == "Pretrained" and isinstance(node.get("checkpoint"), str):
+            found.append((f"{place}.checkpoint", node["checkpoint"]))
+    # an own checkpoint replaces what init_cfg would load, so its file need not be there any more
+    if config.get("resume") and found and not found[0][0].startswith("model"):
+        found = found[:1]
+    checked: set[str] = set()
+    for place, path in found:
+        if path in checked or is_remote(path):
+            continue
+        try:
+            load_checkpoint(path)
+        except InputError as error:
+            raise InputError(f"{place}: {error}{_remedy(place)}") from error
+        checked.add(path)
+
+
+def explain_build_error(error: BaseException) -> InputError | None:
+    """Turn a registry's error about a config into an ``InputError``; None for any other error.
+
+    Places that :func:`check_config` does not know, and constructors that take ``**kwargs``, only fail when built.
+    """
+    text = str(error.args[0]) if error.args else ""
+    unknown = re.search(r"(\S+) is not in the (\S+) registry", text)
+    if isinstance(error, KeyError) and unknown:
+        name, where = unknown.groups()
+        return InputError(
+            f"config: type {name!r} is not in the registry {where}. Check the spelling, and the prefix of its package "
+            "(mmpretrain.ResNet, mmsscl.SCRL)."
+        )
+    keyword = re.search(r"(?:class|function) `(\w+)` in (\S+?): (.*(?:argument|keyword).*)", text, flags=re.DOTALL)
+    if isinstance(error, TypeError) and keyword:
+        name, module, detail = keyword.groups()
+        return InputError(f"config: {name} ({module}) cannot be built: {detail}. Mend its entry in the config.")
+    return None
+
+
+def _remedy(place: str) -> str:
+    if not place.endswith("init_cfg.checkpoint"):
+        return ""
+    return (
+        f" Export a backbone by tools/export_backbone.py CKPT OUT and pass it as --cfg-options {place}=OUT "
+        f"(random weights: {place.rsplit('.', 1)[0]}=None)."
+    )
+
+
+def _dictionaries(node: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        if place:
+            yield place, node
+        for key in node:
+            yield from _dictionaries(node[key], f"{place}.{key}" if place else str(key))
+    elif isinstance(node, (list, tuple)):
+        for index, item in enumerate(node):
+            yield from _dictionaries(item, f"{place}.{index}")
+
+
+def _check_component(place: str, node: dict[str, Any]) -> None:
+    kind = node.get("type")
+    if not isinstance(kind, str):
+        return
+    for pattern, registry_name, taken in PLACES:
+        if re.fullmatch(pattern, place):
+            break
+    else:
+        return
+    root: Registry = getattr(mmengine_registry, registry_name)
+    with root.switch_scope_and_registry(node.get("_scope_")) as registry:
+        component = registry.get(kind)
+        if component is None:
+            known = _registered_names(registry)
+            near = near_names(kind, known) or near_names(kind.rsplit(".", 1)[-1], known)
+            raise InputError(
+                f"config, {place}: type {kind!r} is not registered. "
+                + did_you_mean(near, "Check the spelling, and the prefix of its package (mmpretrain.ResNet, mmsscl.SCRL).")
+            )
+    _check_keywords(place, kind, component, node, taken)
+
+
+def _registered_names(registry: Registry) -> set[str]:
+    """Names that can be written here: those of this scope and of mmengine plain, those of other packages prefixed."""
+    root = registry.root
+    names = set(registry.module_dict) | set(root.module_dict)
+    for scope, child in root.children.items():
+        names |= {f"{scope}.{name}" for name in child.module_dict}
+    return names
+
+
+def _check_keywords(place: str, kind: str, component: Any, node: dict[str, Any], taken: tuple[str, ...]) -> None:
+    try:
+        parameters = inspect.signature(component.__init__ if inspect.isclass(component) else component).parameters
+    except (TypeError, ValueError):
+        return  # a builtin without a signature
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    valid = [name for name in parameters if name != "self"]
+    for key in node:
+        if key in ("type", "_scope_", "_delete_") or key in taken or key in valid:
+            continue
+        raise InputError(
+            f"config, {place}: {kind} takes no keyword {key!r}. "
+            f"{did_you_mean(near_names(key, valid))} Its keywords: {', '.join(valid)}."
+        )
+
+
+def _check_loader(place: str, node: dict[str, Any]) -> None:
+    valid = LOADER_KEYS | set(inspect.signature(DataLoader.__init__).parameters) - {"self"}
+    for key in node:
+        if key not in valid:
+            raise InputError(
+                f"config, {place}: a data loader takes no key {key!r}. "
+                f"{did_you_mean(near_names(key, valid))} Its keys: {', '.join(sorted(valid))}."
+            )

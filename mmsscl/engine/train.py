@@ -1,0 +1,157 @@
+"""Run a config: pretraining, detection transfer or classification."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+import mmsscl.registry  # noqa: F401  the scope mmsscl exists from here on
+from mmsscl.engine.bfloat16_optim_wrapper import use_mixed_precision
+from mmsscl.engine.config import load_config
+from mmsscl.engine.dataset_from_json import apply_dataset_from_json
+from mmsscl.engine.launch import leave_process_group, prepare_devices
+from mmsscl.engine.preflight import check_config, explain_build_error
+from mmsscl.errors import InputError
+from mmsscl.zoo.safe_load import install_safe_loader
+
+
+def train(
+    config: str | Path,
+    work_dir: str | None = None,
+    resume: str | None = None,
+    amp: str | None = None,
+    auto_scale_lr: bool = False,
+    options: dict[str, Any] | None = None,
+    launcher: str = "none",
+) -> Runner:
+    """Train what a config describes, after checking it.
+
+    Args:
+        config: Path of the config; its ``default_scope`` decides whose components it names.
+        work_dir: Where logs and checkpoints go; else the config's ``work_dir``, else ``work_dirs/<name of the config>``.
+        resume: "auto" (the latest checkpoint in ``work_dir``, if there is one) or a checkpoint's path.
+        amp: "bf16" or "fp16" (GPU only): mixed precision.
+        auto_scale_lr: Scale the learning rate by the real batch size over ``auto_scale_lr.base_batch_size``.
+        options: Dotted keys and values merged into the config.
+        launcher: "none", "pytorch", "slurm" or "mpi".
+
+    Returns:
+        The runner, after training.
+
+    Raises:
+        InputError: If the config, an option, a checkpoint or the data is not usable; the message says what to mend.
+
+    Example:
+        >>> train("configs/scrl_r50_coco.py", options={"train_dataloader.batch_size": 32})  # doctest: +SKIP
+    """
+    settings = load_config(config, options)
+    _set_work_dir(settings, config, work_dir)
+    _set_resume(settings, resume)
+    if amp is not None:
+        _set_precision(settings, amp)
+    if auto_scale_lr:
+        _set_auto_scale(settings)
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "model"):
+        if settings.get(key) is None:
+            raise InputError(f"config {config}: has no {key}, so there is nothing to train. Set it, or use tools/test.py.")
+    runner = build_runner(settings, launcher)
+    with build_errors_explained():
+        runner.train()
+    leave_process_group()
+    return runner
+
+
+def build_runner(settings: Config, launcher: str = "none") -> Runner:
+    """Check a config, fit it to the machine and build its runner.
+
+    Args:
+        settings: The merged config, with ``work_dir``; changed in place.
+        launcher: "none", "pytorch", "slurm" or "mpi".
+
+    Raises:
+        InputError: As :func:`train`.
+    """
+    os.environ.setdefault("LOCAL_RANK", "0")
+    install_safe_loader()
+    register_scope(str(settings.get("default_scope") or "mmengine"))
+    apply_dataset_from_json(settings)
+    check_config(settings)
+    prepare_devices(settings, launcher)
+    with build_errors_explained():
+        return Runner.from_cfg(settings) if "runner_type" not in settings else RUNNERS.build(settings)
+
+
+def register_scope(scope: str) -> None:
+    """Import the components of a scope, as its own ``tools/train.py`` does.
+
+    Raises:
+        InputError: If the package of the scope is not installed.
+    """
+    try:
+        if scope == "mmdet":
+            from mmdet.utils import register_all_modules, setup_cache_size_limit_of_dynamo
+
+            register_all_modules(init_default_scope=False)
+            setup_cache_size_limit_of_dynamo()
+        elif scope == "mmpretrain":
+            from mmpretrain.utils import register_all_modules
+
+            register_all_modules(init_default_scope=False)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"default_scope {scope!r}: cannot import {error.name}. Install it: pip install -r requirements/runtime.txt."
+        ) from error
+
+
+@contextmanager
+def build_errors_explained() -> Iterator[None]:
+    """Let registry errors about a config leave as ``InputError``."""
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        explained = explain_build_error(error)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def _set_work_dir(settings: Config, config: str | Path, work_dir: str | None) -> None:
+    if work_dir is not None:
+        settings.work_dir = work_dir
+    elif settings.get("work_dir") is None:
+        settings.work_dir = str(Path("work_dirs") / Path(config).stem)
+    if Path(settings.work_dir).is_file():
+        raise InputError(f"--work-dir {settings.work_dir}: is a file. Name a folder; it is made where it is missing.")
+
+
+def _set_resume(settings: Config, resume: str | None) -> None:
+    if resume is None:
+        return
+    settings.resume = True
+    settings.load_from = None if resume == "auto" else resume
+
+
+def _set_precision(settings: Config, amp: str) -> None:
+    import torch
+
+    if amp == "fp16" and not torch.cuda.is_available():
+        raise InputError("--amp fp16: needs a GPU, and none is visible. Use --amp bf16 on a CPU.")
+    kind = str(settings.optim_wrapper.get("type", "OptimWrapper"))
+    if kind not in ("OptimWrapper", "AmpOptimWrapper", "Bfloat16OptimWrapper"):
+        raise InputError(f"--amp {amp}: cannot change optim_wrapper.type {kind!r}. Set its precision in the config.")
+    use_mixed_precision(settings.optim_wrapper, amp)
+
+
+def _set_auto_scale(settings: Config) -> None:
+    scaling = settings.get("auto_scale_lr")
+    if not scaling or "base_batch_size" not in scaling:
+        raise InputError(
+            "--auto-scale-lr: the config has no auto_scale_lr.base_batch_size, the batch its learning rate was set for. "
+            "Add auto_scale_lr = dict(base_batch_size=...)."
+        )
+    settings.auto_scale_lr.enable = True

@@ -1,0 +1,199 @@
+"""Read checkpoint files without running code from them.
+
+``mmengine`` reads a checkpoint with ``weights_only=True`` and falls back to plain unpickling when that fails, which runs
+whatever the file says. Everything here goes through :func:`load_checkpoint`, which never falls back;
+:func:`install_safe_loader` makes ``load_from``, ``resume`` and ``init_cfg=dict(type="Pretrained")`` do so too.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+
+from mmsscl.errors import InputError
+
+REMOTE_PREFIXES = ("http://", "https://", "s3:", "petrel:", "torchvision://", "open-mmlab://", "openmmlab://",
+                   "mmcls://", "modelzoo://", "pavi:", "local:", "huggingface:")  # fmt: skip
+
+
+def is_remote(path: str) -> bool:
+    """Whether ``path`` is an address that mmengine downloads, rather than a file of this machine.
+
+    Example:
+        >>> is_remote("torchvision://resnet50"), is_remote("work_dirs/backbone.pth")
+        (True, False)
+    """
+    return path.startswith(REMOTE_PREFIXES)
+
+
+def _history_buffer_method(owner: Any, name: str) -> Any:
+    """Stand in for ``getattr`` inside a checkpoint: mmengine's log history pickles its own methods by it.
+
+    ``getattr`` itself on the allow-list would let a file reach anything from the classes it may name.
+    """
+    if owner is HistoryBuffer and isinstance(name, str) and not name.startswith("_"):
+        return getattr(HistoryBuffer, name)
+    raise UnpicklingError(f"the file asks for attribute {name!r} of {owner!r}, which a checkpoint has no need of")
+
+
+def _safe_globals() -> list[Any]:
+    """What mmengine's checkpoints hold besides tensors and plain containers: log history, NumPy scalars and arrays."""
+    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
+    allowed: list[Any] = [
+        HistoryBuffer,
+        (_history_buffer_method, "builtins.getattr"),
+        np.ndarray,
+        np.dtype,
+        slice,
+    ]
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        allowed.append((multiarray._reconstruct, f"{module}._reconstruct"))
+        allowed.append((multiarray.scalar, f"{module}.scalar"))
+    kinds = (np.bool_, np.uint8, np.uint32, np.uint64, np.int32, np.int64, np.float32, np.float64)
+    allowed += sorted({type(np.dtype(kind)) for kind in kinds}, key=lambda kind: kind.__name__)
+    return allowed
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint file onto the CPU; code in the file is never run.
+
+    Args:
+        path: A file written by ``torch.save``: an mmengine checkpoint, an exported backbone, or a plain state dict.
+
+    Returns:
+        The dictionary in the file.
+
+    Raises:
+        InputError: If there is no such file, or it is a folder, a text file, torn, made for code to run on loading, or
+            holds no dictionary.
+
+    Example:
+        >>> load_checkpoint("work_dirs/scrl_r50_coco/epoch_1.pth")["state_dict"].keys()  # doctest: +SKIP
+    """
+    file = Path(path).expanduser()
+    _require_torch_file(file)
+    try:
+        with torch.serialization.safe_globals(_safe_globals()):
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise InputError(
+            f"checkpoint {file}: refused, because loading it would run code from the file ({_first_line(error)}). "
+            "Use a file from a source you trust that holds tensors only: load it where it was made and save "
+            "dict(state_dict=model.state_dict())."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
+        raise InputError(
+            f"checkpoint {file}: cannot be read ({_first_line(error)}); {file.stat().st_size:,} bytes, probably torn by "
+            "an interrupted write or copy. Copy it again, or take an earlier checkpoint."
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise InputError(
+            f"checkpoint {file}: holds a {type(checkpoint).__name__}, not a dictionary. "
+            "Save dict(state_dict=model.state_dict()) instead."
+        )
+    return checkpoint
+
+
+def state_dict_of(checkpoint: dict[str, Any], path: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint, by name: its ``state_dict``, its ``model``, or itself.
+
+    Args:
+        checkpoint: What :func:`load_checkpoint` returned.
+        path: Its file, for the message.
+
+    Returns:
+        Name to tensor; ``module.`` and ``_orig_mod.`` (data parallel, compiled models) are taken off the names.
+
+    Raises:
+        InputError: If there are no tensors.
+    """
+    state = checkpoint
+    for key in ("state_dict", "model"):
+        if isinstance(checkpoint.get(key), dict):
+            state = checkpoint[key]
+            break
+    tensors = {
+        str(name).removeprefix("module.").replace("_orig_mod.", ""): value
+        for name, value in state.items()
+        if isinstance(value, torch.Tensor)
+    }
+    if not tensors:
+        raise InputError(
+            f"checkpoint {path}: holds no tensors (keys: {', '.join(map(str, list(checkpoint)[:8])) or 'none'}). "
+            "Name a file with a state_dict."
+        )
+    return tensors
+
+
+def install_safe_loader() -> None:
+    """Make mmengine read every local checkpoint of this process through :func:`load_checkpoint`.
+
+    Afterwards ``load_from``, ``resume`` and ``init_cfg=dict(type="Pretrained", checkpoint=...)`` refuse what it refuses.
+    Addresses (``http://``, ``torchvision://``) stay mmengine's.
+    """
+
+    def load_from_local(filename: str, map_location: str | torch.device | Callable | None = None) -> dict[str, Any]:
+        checkpoint = load_checkpoint(filename)
+        if map_location is None or str(map_location) == "cpu" or callable(map_location):
+            return checkpoint
+        return _to_device(checkpoint, torch.device(map_location))
+
+    CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)
+
+
+def _to_device(value: Any, device: torch.device) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        # in place, so that subclasses (OrderedDict with _metadata) and shared references keep what they carry
+        for key in value:
+            value[key] = _to_device(value[key], device)
+        return value
+    if isinstance(value, list):
+        return [_to_device(item, device) for item in value]
+    return value
+
+
+def _require_torch_file(file: Path) -> None:
+    if file.is_dir():
+        raise InputError(f"checkpoint {file}: is a folder. Name the .pth file in it.")
+    if not file.is_file():
+        near = sorted(str(other) for other in file.parent.glob("*.pth"))[:5] if file.parent.is_dir() else []
+        there = f"In that folder: {', '.join(near)}." if near else "No .pth file lies in that folder."
+        raise InputError(f"checkpoint {file}: no such file. {there} Give the path of an existing checkpoint.")
+    with file.open("rb") as stream:
+        head = stream.read(512)
+    if not head:
+        raise InputError(f"checkpoint {file}: is empty. Copy it again, or take an earlier checkpoint.")
+    if head.startswith(b"version https://git-lfs"):
+        raise InputError(f"checkpoint {file}: is a Git LFS pointer, not the file itself. Run `git lfs pull`.")
+    # torch.save writes a zip archive ("PK"), or before torch 1.6 a pickle (byte 0x80 first)
+    if not head.startswith((b"PK", b"\x80")):
+        kind = "a text file" if _is_text(head) else "not a file of torch.save"
+        raise InputError(
+            f"checkpoint {file}: is {kind} (it begins with {head[:24]!r}). "
+            "Name a .pth file written by training or by tools/export_backbone.py."
+        )
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start > len(head) - 4
+    return b"\x00" not in head
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error)
+    for mark in ("WeightsUnpickler error:", "Unsupported"):
+        if mark in text:
+            text = text[text.index(mark) + (len(mark) if mark.endswith(":") else 0) :]
+            break
+    line = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    return line.split(" was not an allowed global")[0].strip()[:200]

@@ -1,0 +1,11 @@
+"""Evaluate a transfer or classification config on a checkpoint: `mmsscl test`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
+
+from mmsscl.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["test", *sys.argv[1:]]))
