@@ -12,7 +12,7 @@ from mmsscl.registry import MODELS
 from mmsscl.structures.photometric import NUM_PHOTOMETRIC
 
 # On a CPU the chain runs on so many bytes at a time that they and the temporaries stay in the core's cache.
-_CPU_CHUNK_BYTES = 1 << 19
+_CPU_CHUNK_BYTES = 1 << 20
 
 
 @MODELS.register_module()
@@ -106,7 +106,7 @@ class PairDataPreprocessor(BaseDataPreprocessor):
 
 
 def _check_views(data: dict[str, Any]) -> Sequence[Tensor]:
-    views = data["inputs"] if "inputs" in data else None
+    views = data.get("inputs")
     if not isinstance(views, Sequence) or not all(isinstance(view, Tensor) for view in views):
         raise InputError(
             f"PairDataPreprocessor: data['inputs'] is {_describe(views)}; expected two uint8 tensors (B, 3, H, W). "

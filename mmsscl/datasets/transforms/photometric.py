@@ -19,7 +19,18 @@ from mmsscl.structures.photometric import (
 # One uniform number per decision, drawn whether it is needed or not: a changed probability then changes nothing else.
 _JITTER, _ORDER, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _GRAY, _BLUR, _BLUR_STRENGTH, _SOLARIZE = range(10)
 _NUM_DRAWS = 10
-_NEUTRAL = identity_photometric()
+_NEUTRAL: list[float] = identity_photometric().tolist()
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "brightness": (0, math.inf),
+    "contrast": (0, math.inf),
+    "saturation": (0, math.inf),
+    "hue": (0, 0.5),
+    "jitter_prob": (0, 1),
+    "gray_prob": (0, 1),
+    "blur_prob": (0, 1),
+    "solarize_prob": (0, 1),
+    "solarize_threshold": (0, 255),
+}
 
 
 @dataclass(frozen=True)
@@ -75,18 +86,12 @@ class PhotometricLaw:
                     f"{where} has the unknown key {key!r}. Did you mean {nearest[0]!r}? Known keys: {', '.join(names)}."
                 )
         values = dict(config)
-        for key in ("brightness", "contrast", "saturation"):
-            if key in values:
-                values[key] = _number(values[key], 0, math.inf, f"{where}[{key!r}]")
-        if "hue" in values:
-            values["hue"] = _number(values["hue"], 0, 0.5, f"{where}['hue']")
-        for key in ("jitter_prob", "gray_prob", "blur_prob", "solarize_prob"):
-            if key in values:
-                values[key] = _number(values[key], 0, 1, f"{where}[{key!r}]")
-        if "solarize_threshold" in values:
-            values["solarize_threshold"] = _number(values["solarize_threshold"], 0, 255, f"{where}['solarize_threshold']")
+        for key in values.keys() & _BOUNDS.keys():
+            values[key] = _number(values[key], *_BOUNDS[key], f"{where}[{key!r}]")
         if "blur" in values and values["blur"] not in ("resize", "gaussian"):
-            raise InputError(f"{where}['blur'] is {values['blur']!r}; use 'resize' or 'gaussian' (blur_prob=0 for none).")
+            raise InputError(
+                f"{where}['blur'] is {values['blur']!r}; use 'resize' or 'gaussian' (blur_prob=0 for none)."
+            )
         if "resize_factors" in values:
             values["resize_factors"] = _numbers(values["resize_factors"], 1, math.inf, f"{where}['resize_factors']")
         if "sigma" in values:
@@ -111,8 +116,8 @@ def _numbers(values: Any, low: float, high: float, where: str) -> tuple[float, .
 
 
 SCRL_VIEWS: tuple[dict[str, Any], dict[str, Any]] = (
-    dict(blur_prob=1.0, solarize_prob=0.0),
-    dict(blur_prob=0.1, solarize_prob=0.2),
+    {"blur_prob": 1.0, "solarize_prob": 0.0},
+    {"blur_prob": 0.1, "solarize_prob": 0.2},
 )
 """The two views of SCRL's released code."""
 
@@ -159,8 +164,9 @@ class DrawPhotometric(BaseTransform):
 
 
 def _row(law: PhotometricLaw, uniform: list[float]) -> list[float]:
-    """One view's parameters from ten uniform numbers in [0, 1). Plain floats: arrays of ten cost more than they save."""
-    row: list[float] = _NEUTRAL.tolist()
+    """One view's parameters from ten uniform numbers in [0, 1)."""
+    # Plain floats: on arrays of ten numpy costs more than it saves.
+    row = _NEUTRAL.copy()
     if uniform[_JITTER] < law.jitter_prob:
         row[PhotometricColumn.JITTER_ORDER] = int(uniform[_ORDER] * len(JITTER_ORDERS))
         row[PhotometricColumn.BRIGHTNESS] = _factor(law.brightness, uniform[_BRIGHTNESS])

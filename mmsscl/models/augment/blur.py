@@ -48,19 +48,6 @@ def _resize_matrix(source: int, target: int) -> Tensor:
     return functional.interpolate(identity, size=(target, source), mode="bicubic", antialias=True)[0, 0]
 
 
-@lru_cache(maxsize=64)
-def _gaussian_taps(size: int, kernel_size: int, device: torch.device) -> Tensor:
-    """int64 (3, size, size): which tap of the kernel links output row i to input row j: directly, and by reflection at
-    the first and at the last pixel. ``kernel_size`` means none."""
-    radius = kernel_size // 2
-    row = torch.arange(size)[:, None]
-    column = torch.arange(size)[None, :]
-    first = torch.where(column > 0, -column, size * 4)
-    last = torch.where(column < size - 1, 2 * (size - 1) - column, size * 4)
-    taps = torch.stack([column.expand(size, size) - row, first - row, last - row]) + radius
-    return torch.where((taps >= 0) & (taps < kernel_size), taps, kernel_size).to(device, non_blocking=True)
-
-
 def gaussian_blur_matrices(size: int, kernel_size: int, sigma: Tensor) -> Tensor:
     """The maps of a Gaussian blur with reflected borders along an axis.
 
@@ -75,9 +62,16 @@ def gaussian_blur_matrices(size: int, kernel_size: int, sigma: Tensor) -> Tensor
     radius = kernel_size // 2
     offset = torch.arange(-radius, radius + 1, dtype=torch.float32, device=sigma.device)
     weights = torch.softmax(-0.5 * (offset / sigma[:, None]).square(), dim=1)
-    weights = functional.pad(weights, (0, 1))
-    direct, first, last = _gaussian_taps(size, kernel_size, sigma.device)
-    return weights[:, direct].add_(weights[:, first]).add_(weights[:, last])
+    # The matrix for an axis padded on both sides: the weights along its diagonals ...
+    padded_size = size + 2 * radius
+    padded = torch.zeros(len(sigma), size, padded_size, device=sigma.device)
+    diagonals = padded.as_strided((len(sigma), size, kernel_size), (size * padded_size, padded_size + 1, 1))
+    diagonals.copy_(weights[:, None])
+    # ... and the padding folded back onto the pixels that it mirrors.
+    matrices = padded[:, :, radius : radius + size]
+    matrices[:, :, 1 : radius + 1] += padded[:, :, :radius].flip(-1)
+    matrices[:, :, size - 1 - radius : size - 1] += padded[:, :, radius + size :].flip(-1)
+    return matrices
 
 
 def resize_blur(images: Tensor, factor: float) -> Tensor:
