@@ -1,5 +1,8 @@
 """A check before training that an epoch holds at least one batch."""
 
+from collections.abc import Sized
+from typing import cast
+
 from mmengine.dist import get_world_size
 from torch.utils.data import DataLoader
 
@@ -17,4 +20,5 @@ def check_batches(dataloader: DataLoader) -> None:
         InputError: ``drop_last`` leaves no batch.
     """
     if len(dataloader) == 0:
-        raise InputError(too_few_images(len(dataloader.dataset), dataloader.batch_size or 1, get_world_size()))
+        images = len(cast(Sized, dataloader.dataset))
+        raise InputError(too_few_images(images, dataloader.batch_size or 1, get_world_size()))

@@ -208,10 +208,12 @@ def _read_coco(text: str, ann_file: str) -> list[str]:
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list) or not images:
         raise InputError(f"{ann_file}: no 'images' in this file. A COCO file lists them as images[].file_name.")
-    names = [image.get("file_name") if isinstance(image, dict) else None for image in images]
-    for position, name in enumerate(names):
+    names = []
+    for position, image in enumerate(images):
+        name = image.get("file_name") if isinstance(image, dict) else None
         if not isinstance(name, str) or not name:
             raise InputError(f"{ann_file}: images[{position}] has no 'file_name'. Each image needs one.")
+        names.append(name)
     return names
 
 
