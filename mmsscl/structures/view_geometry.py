@@ -120,22 +120,3 @@ class ViewGeometry:
         """Clips boxes (..., 4), xyxy in view pixels, to the view."""
         columns = [boxes[..., i].clip(0, self.height if i % 2 else self.width) for i in range(4)]
         return _stack(columns)
-
-
-def shared_region(first: Array, second: Array) -> Array:
-    """The part of the image that two crops share.
-
-    Args:
-        first: (..., 5) geometry of one view, image pixels.
-        second: (..., 5) geometry of the other.
-
-    Returns:
-        (..., 4) xyxy in image pixels. Where the crops do not overlap, x2 <= x1 or y2 <= y1.
-    """
-    if isinstance(first, torch.Tensor):
-        low = torch.maximum(first[..., :2], second[..., :2])
-        high = torch.minimum(first[..., :2] + first[..., 2:4], second[..., :2] + second[..., 2:4])
-        return torch.cat([low, high], dim=-1)
-    low = np.maximum(first[..., :2], second[..., :2])
-    high = np.minimum(first[..., :2] + first[..., 2:4], second[..., :2] + second[..., 2:4])
-    return np.concatenate([low, high], axis=-1)

@@ -1,17 +1,40 @@
 """Box laws: matched boxes in two views of one image (SCRL section 3.2, as the authors' released code draws them)."""
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import numpy as np
 
 from mmsscl.errors import InputError
 from mmsscl.registry import TRANSFORMS
-from mmsscl.structures.view_geometry import ViewGeometry, shared_region
 
-# Candidates drawn at a time. An image needs 11.7 on average, so the first draw nearly always suffices.
+# Candidates drawn at a time. An image needs 12 on average, so the first draw nearly always suffices.
 _FIRST_DRAW, _NEXT_DRAW = 20, 60
 
 
-def shared_extent(geometry: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+class SharedRegion(NamedTuple):
+    """The region that two views share; plain floats, which beat arrays of two by far.
+
+    "Coarser" is the view with the larger crop, axis by axis.
+    """
+
+    left: float
+    """Left edge in image pixels."""
+    top: float
+    """Top edge in image pixels."""
+    scale_x: float
+    """Pixels of the coarser view per image pixel."""
+    scale_y: float
+    width: float
+    """Width in pixels of the coarser view; 0 or less where nothing is shared."""
+    height: float
+
+    @property
+    def least(self) -> float:
+        """The shorter side in pixels of the coarser view; 0 or less where nothing is shared."""
+        return min(self.width, self.height)
+
+
+def shared_region(geometry: np.ndarray, size: int) -> SharedRegion:
     """Measures the region that two views share.
 
     Args:
@@ -19,28 +42,35 @@ def shared_extent(geometry: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarr
         size: Side of the square views in pixels.
 
     Returns:
-        region: float64 (4,), xyxy in image pixels.
-        scale: (2,), pixels of the coarser view per image pixel, along x and y; the coarser view is the one with the
-            larger crop, axis by axis.
-        extent: (2,), width and height of the region in pixels of the coarser view; 0 or less where nothing is shared.
+        The region.
     """
-    geometry = geometry.astype(np.float64)
-    region = shared_region(geometry[0], geometry[1])
-    scale = size / np.maximum(geometry[0, 2:4], geometry[1, 2:4])
-    return region, scale, (region[2:] - region[:2]) * scale
+    (x1, y1, w1, h1, _), (x2, y2, w2, h2, _) = geometry.tolist()
+    scale_x, scale_y = size / max(w1, w2), size / max(h1, h2)
+    left, top = max(x1, x2), max(y1, y2)
+    width, height = min(x1 + w1, x2 + w2) - left, min(y1 + h1, y2 + h2) - top
+    return SharedRegion(left, top, scale_x, scale_y, width * scale_x, height * scale_y)
 
 
-def _conflicts(corners: np.ndarray, max_iou: float) -> list[int]:
-    """For each of n boxes (4, n) a bit mask of the boxes it overlaps with by ``max_iou`` or more."""
-    x1, y1, x2, y2 = corners
-    width = np.minimum(x2, x2[:, None]) - np.maximum(x1, x1[:, None])
-    height = np.minimum(y2, y2[:, None]) - np.maximum(y1, y1[:, None])
-    shared = np.maximum(width, 0) * np.maximum(height, 0)
-    area = (x2 - x1) * (y2 - y1)
-    overlap = shared >= max_iou * (area + area[:, None] - shared)
-    rows = np.packbits(overlap, axis=1, bitorder="little")
-    stride, packed = rows.shape[1], rows.tobytes()
-    return [int.from_bytes(packed[i : i + stride], "little") for i in range(0, len(packed), stride)]
+def _to_views(boxes: np.ndarray, region: SharedRegion, geometry: np.ndarray, size: int) -> np.ndarray:
+    """Maps boxes (K, 4), in coarser-view pixels from the region's corner, to both views: (2, K, 4), unclipped.
+
+    The same map as ``ViewGeometry.boxes_to_view``, with both views and all edges in one multiplication.
+    """
+    gain, offset, flipped = [], [], []
+    for x, y, w, h, flip in geometry.tolist():
+        across, down = size / w, size / h
+        left, top = (region.left - x) * across, (region.top - y) * down
+        across, down = across / region.scale_x, down / region.scale_y
+        if flip:
+            across, left = -across, size - left
+        gain.append(((across, down, across, down),))
+        offset.append(((left, top, left, top),))
+        flipped.append(bool(flip))
+    mapped = boxes * np.array(gain) + np.array(offset)
+    for view, flip in zip(mapped, flipped):
+        if flip:
+            view[:, 0::2] = view[:, 2::-2]
+    return mapped
 
 
 class BoxLaw(ABC):
@@ -94,65 +124,71 @@ class _RandomBoxes(BoxLaw):
         self.jitter = float(jitter)
 
     @abstractmethod
-    def _candidates(self, extent: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-        """Draws ``count`` boxes in a region of ``extent`` (2, 1) = width, height: (4, count), xyxy from its corner."""
+    def _candidates(self, region: SharedRegion, count: int, generator: np.random.Generator) -> np.ndarray:
+        """Draws boxes: (count, 4), xyxy in pixels of the coarser view from the region's top-left corner."""
 
     def sample(
         self, geometry: np.ndarray, size: int, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        region, scale, extent = shared_extent(geometry, size)
-        views = ViewGeometry(geometry.astype(np.float64), size)
-        if extent.min() <= self.min_size:
-            if extent.min() <= 0:
-                filler = np.array([[0.0, 0.0, size, size]])
+        region = shared_region(geometry, size)
+        if region.least > self.min_size:
+            chosen, _ = self.choose(region, generator)
+            boxes = _to_views(chosen, region, geometry, size)
+            if self.jitter:
+                sides = boxes[1, :, 2:] - boxes[1, :, :2]
+                shift = generator.uniform(-self.jitter, self.jitter, size=(self.num_boxes, 2, 2))
+                boxes[1] += (shift * sides[:, None]).reshape(self.num_boxes, 4)
+        else:
+            boxes = np.empty((2, self.num_boxes, 4))
+            if region.least > 0:
+                boxes[:] = _to_views(np.array([[0.0, 0.0, region.width, region.height]]), region, geometry, size)
             else:
-                filler = views.clip(views.boxes_to_view(region[None]))[:, 0]
-            boxes = np.empty((2, self.num_boxes, 4), dtype=np.float32)
-            boxes[:] = filler[:, None]
-            return boxes, np.zeros(self.num_boxes, dtype=bool)
+                boxes[:] = (0.0, 0.0, size, size)
+        np.minimum(np.maximum(boxes, 0.0, out=boxes), size, out=boxes)
+        return boxes.astype(np.float32), np.full(self.num_boxes, region.least > self.min_size)
 
-        corners, _ = self.choose(extent[:, None], generator)
-        in_image = corners.T / np.concatenate([scale, scale]) + np.concatenate([region[:2], region[:2]])
-        boxes = views.boxes_to_view(in_image)
-        if self.jitter:
-            sides = boxes[1, :, 2:] - boxes[1, :, :2]
-            shift = generator.uniform(-self.jitter, self.jitter, size=(self.num_boxes, 2, 2))
-            boxes[1] += (shift * sides[:, None]).reshape(self.num_boxes, 4)
-        return boxes.clip(0, size).astype(np.float32), np.ones(self.num_boxes, dtype=bool)
-
-    def choose(self, extent: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, int]:
+    def choose(self, region: SharedRegion, generator: np.random.Generator) -> tuple[np.ndarray, int]:
         """Greedy rejection over a stream of candidates: a box is retried while it overlaps an accepted one.
 
-        The IoU is taken before the boxes are mapped to view 1: scaling an axis or mirroring it does not change it.
+        Candidates are drawn by the array; accepting them is a chain of decisions, and a loop over floats that stops at
+        the first overlap beats the matrix of all IoUs. The IoU is taken before the boxes are mapped to view 1: scaling
+        an axis or mirroring it does not change it.
 
         Args:
-            extent: (2, 1): width and height of the shared region in pixels of the coarser view.
+            region: What the views share, more than ``min_size`` on each axis.
             generator: The sample's "box" stream.
 
         Returns:
-            (4, K) x1, y1, x2, y2 from the region's corner, and the number of candidates used.
+            (K, 4) xyxy in pixels of the coarser view from the region's corner, and the number of candidates used.
         """
-        pool = self._candidates(extent, max(_FIRST_DRAW, self.num_boxes), generator)
-        rows = _conflicts(pool, self.max_iou)
-        kept: list[int] = []
-        taken, candidate, failed, used = 0, 0, 0, 0
+        # IoU >= t is shared >= t / (1 + t) * (area + other area).
+        share = self.max_iou / (1 + self.max_iou)
+        last_try = self.tries - 1
+        kept: list[tuple[float, float, float, float, float]] = []
+        used = failed = 0
+        count = max(_FIRST_DRAW, self.num_boxes)
         while True:
-            if candidate == len(rows):
-                more = self._candidates(extent, _NEXT_DRAW, generator)
-                pool = np.concatenate([pool[:, kept], more], axis=1)
-                rows = _conflicts(pool, self.max_iou)
-                candidate, kept = len(kept), list(range(len(kept)))
-                taken = (1 << candidate) - 1
-            used += 1
-            if rows[candidate] & taken and failed < self.tries - 1:
-                failed += 1
-            else:
-                kept.append(candidate)
+            for x1, y1, x2, y2 in self._candidates(region, count, generator).tolist():
+                used += 1
+                area = (x2 - x1) * (y2 - y1)
+                if failed < last_try:
+                    for a1, b1, a2, b2, other in kept:
+                        # Most boxes do not touch: find that out by comparisons alone.
+                        if a1 < x2 and x1 < a2 and b1 < y2 and y1 < b2:
+                            across = (x2 if x2 < a2 else a2) - (x1 if x1 > a1 else a1)
+                            down = (y2 if y2 < b2 else b2) - (y1 if y1 > b1 else b1)
+                            if across * down >= share * (area + other):
+                                failed += 1
+                                break
+                    else:
+                        kept.append((x1, y1, x2, y2, area))
+                        failed = 0
+                else:
+                    kept.append((x1, y1, x2, y2, area))
+                    failed = 0
                 if len(kept) == self.num_boxes:
-                    return pool[:, kept], used
-                taken |= 1 << candidate
-                failed = 0
-            candidate += 1
+                    return np.array(kept)[:, :4], used
+            count = _NEXT_DRAW
 
 
 @TRANSFORMS.register_module()
@@ -181,14 +217,29 @@ class GridBoxes(_RandomBoxes):
         ((2, 10, 4), (10,))
     """
 
-    def _candidates(self, extent: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-        draws = generator.random((4, 2, count))
-        cells = np.floor(draws[0] * np.floor(extent / self.min_size)) + 1
-        cell = extent / cells
-        # extent / (extent / min_size) may round to a hair below min_size.
-        side = self.min_size + np.floor(draws[1] * np.maximum(np.floor(cell) - self.min_size + 1, 1))
-        low = np.floor(draws[2] * cells) * cell + draws[3] * np.maximum(cell - side, 0)
-        return np.concatenate([low, low + side])
+    def _candidates(self, region: SharedRegion, count: int, generator: np.random.Generator) -> np.ndarray:
+        least = self.min_size
+        # In place and along the longer axis: at this size an allocation costs as much as the arithmetic.
+        cells, side, place, offset = generator.random((4, 2, count))
+        cells *= [[region.width // least], [region.height // least]]
+        np.floor(cells, out=cells)
+        cells += 1.0
+        cell = [[region.width], [region.height]] / cells
+        # A cell of exactly the least side may have come out a hair below it.
+        room = cell + (1e-9 - (least - 1))
+        np.floor(room, out=room)
+        side *= room
+        np.floor(side, out=side)
+        side += least
+        place *= cells
+        np.floor(place, out=place)
+        place *= cell
+        cell -= side
+        offset *= cell
+        boxes = np.empty((4, count))
+        np.add(place, offset, out=boxes[:2])
+        np.add(boxes[:2], side, out=boxes[2:])
+        return boxes.T
 
 
 @TRANSFORMS.register_module()
@@ -199,11 +250,12 @@ class FreeBoxes(_RandomBoxes):
     arguments are the same.
     """
 
-    def _candidates(self, extent: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-        draws = generator.random((2, 2, count))
+    def _candidates(self, region: SharedRegion, count: int, generator: np.random.Generator) -> np.ndarray:
+        extent = np.array([region.width, region.height])
+        draws = generator.random((2, count, 2))
         side = self.min_size + draws[0] * (extent - self.min_size)
         low = draws[1] * (extent - side)
-        return np.concatenate([low, low + side])
+        return np.concatenate([low, low + side], axis=1)
 
 
 @TRANSFORMS.register_module()

@@ -6,7 +6,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from torch.nn import functional
 
-from mmsscl.datasets.transforms.boxes import BoxLaw, shared_extent
+from mmsscl.datasets.transforms.boxes import BoxLaw, shared_region
 from mmsscl.datasets.transforms.crops import CropLaw
 from mmsscl.errors import InputError
 from mmsscl.registry import TRANSFORMS
@@ -134,7 +134,7 @@ class SpatialConsistentPair(BaseTransform):
             reduction = image.best_reduction(least / self.size)
             # Before the boxes, so that they match the pixels exactly.
             geometry = np.stack([snap_to_reduction(view, reduction, image_size) for view in views])
-            if not self._needs_overlap or shared_extent(geometry, self.size)[2].min() > self.min_overlap:
+            if not self._needs_overlap or shared_region(geometry, self.size).least > self.min_overlap:
                 break
         return geometry, reduction
 
