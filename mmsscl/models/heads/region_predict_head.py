@@ -13,12 +13,13 @@ from mmsscl.registry import MODELS
 
 @MODELS.register_module()
 class RegionPredictHead(BaseModule):
-    """A predictor and a loss over matched vectors, in both directions (SCRL, section 3.3; BYOL with one "box" an image).
+    """A predictor and a loss over matched vectors, in both directions (SCRL, section 3.3).
 
-    The loss of a direction is the mean over the valid boxes of **all** processes together, and the two directions are
-    summed, as in the authors' code. Since DistributedDataParallel averages gradients over processes, each process
-    divides its sum by ``global count / world size``: two processes then give the gradient of one on the same global
-    batch, and the mean of their losses is its loss. Without any valid box the loss is 0 and so are all gradients.
+    BYOL uses it with one vector an image. The loss of a direction is the mean over the valid boxes of **all**
+    processes together, and the two directions are summed, as in the authors' code. Since DistributedDataParallel
+    averages gradients over processes, each process divides its sum by ``global count / world size``: two processes
+    then give the gradient of one on the same global batch, and the mean of their losses is its loss. Without any valid
+    box the loss is 0 and so are all gradients.
 
     Args:
         in_channels: Width of the online projections.
