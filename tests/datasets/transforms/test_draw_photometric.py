@@ -93,6 +93,16 @@ def test_columns_are_independent_of_each_other(scrl: np.ndarray) -> None:
     assert np.abs(correlation).max() < 4.5 / len(jittered) ** 0.5
 
 
+def test_decisions_are_independent_of_each_other() -> None:
+    half = {"jitter_prob": 0.5, "gray_prob": 0.5, "blur_prob": 0.5, "solarize_prob": 0.5}
+    rows = draw_many([half, half], 2000)
+    neutral = identity_photometric()
+    columns = [COLUMN.JITTER_ORDER, COLUMN.GRAY, COLUMN.RESIZE_FACTOR, COLUMN.SOLARIZE]
+    decisions = (rows != neutral)[..., columns].reshape(len(rows), 8)
+    correlation = np.corrcoef(decisions.T) - np.eye(8)
+    assert np.abs(correlation).max() < 4.5 / len(rows) ** 0.5
+
+
 @pytest.mark.parametrize(
     ("changed", "columns"),
     [
