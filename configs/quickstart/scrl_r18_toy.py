@@ -5,7 +5,7 @@ norm_cfg = dict(type='BN')
 model = dict(
     backbone=dict(depth=18, strides=(1, 2, 2, 1), norm_cfg=norm_cfg),
     neck=dict(in_channels=512, hidden_channels=1024, out_channels=128, stride=16, norm_cfg=norm_cfg),
-    head=dict(predictor=dict(in_channels=128, hidden_channels=1024, out_channels=128, norm_cfg=norm_cfg)))
+    head=dict(in_channels=128, hidden_channels=1024, out_channels=128, norm_cfg=norm_cfg))
 
 train_pipeline = [
     dict(type='LoadSceneImage'),
@@ -22,7 +22,8 @@ train_dataloader = dict(
     pin_memory=False,
     dataset=dict(data_root='data/toy_scenes/unlabeled/', pipeline=train_pipeline))
 
-optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-2))
+optim_wrapper = dict(
+    _delete_=True, type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
     dict(type='CosineAnnealingLR', by_epoch=False, T_max=130, eta_min=0.0, begin=20, end=150),

@@ -7,7 +7,7 @@ norm_cfg = dict(type='BN')
 model = dict(
     backbone=dict(depth=18, strides=(1, 2, 2, 1), norm_cfg=norm_cfg),
     neck=dict(in_channels=512, hidden_channels=2048, out_channels=256, stride=16, norm_cfg=norm_cfg),
-    head=dict(predictor=dict(hidden_channels=2048, norm_cfg=norm_cfg)))
+    head=dict(hidden_channels=2048, norm_cfg=norm_cfg))
 
 train_pipeline = [
     dict(type='LoadSceneImage'),
@@ -25,11 +25,12 @@ sources = [
 train_dataloader = dict(
     batch_size=32, num_workers=1, pin_memory=False,
     dataset=dict(_delete_=True, type='SceneImages', sources=sources, pipeline=train_pipeline))
-optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=5e-4, weight_decay=1e-2))
+optim_wrapper = dict(
+    _delete_=True, type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=1, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=12, eta_min=0.0, begin=1, end=13, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=11, eta_min=0.0, begin=1, end=12, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=13)
+train_cfg = dict(max_epochs=12)
 custom_hooks = [dict(type='MomentumUpdateHook', momentum=0.99)]
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1))

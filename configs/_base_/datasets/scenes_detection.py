@@ -1,14 +1,19 @@
-# Real scenes at 128 px for the small detectors: data paths, 1,500 steps of AdamW, one evaluation at the end.
+# Real scenes at 128 px for the small detectors: 1,500 steps of AdamW, one evaluation at the end; the leaf names the
+# photos and labels (dataset_from_json).
 _base_ = ['toy_detection.py']
 
-data_root = '{{$MMSSCL_DATA:data/scenes}}/'
 scale = (224, 128)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='LoadAnnotations', with_bbox=True),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
+]
+train_pipeline_with_masks = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    *train_pipeline[2:],
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -16,12 +21,8 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
-train_dataloader = dict(
-    batch_size=4,
-    dataset=dict(data_prefix=dict(img='images/'), pipeline=train_pipeline, metainfo=dict(_delete_=True)))
-val_dataloader = dict(
-    batch_size=4,
-    dataset=dict(data_prefix=dict(img='images/'), pipeline=test_pipeline, metainfo=dict(_delete_=True)))
+train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(batch_size=4, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 optim_wrapper = dict(optimizer=dict(lr=5e-4))

@@ -24,7 +24,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='CocoDataset', data_root=data_root, metainfo=metainfo, ann_file='instances_train.json',
+        type='CocoDataset', data_root=data_root, metainfo=metainfo, ann_file='annotations/train.json',
         data_prefix=dict(img='train/'), filter_cfg=dict(filter_empty_gt=True), pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=8,
@@ -32,10 +32,10 @@ val_dataloader = dict(
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='CocoDataset', data_root=data_root, metainfo=metainfo, ann_file='instances_val.json',
+        type='CocoDataset', data_root=data_root, metainfo=metainfo, ann_file='annotations/val.json',
         data_prefix=dict(img='val/'), test_mode=True, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='CocoMetric', ann_file=data_root + 'instances_val.json', metric='bbox')
+val_evaluator = dict(type='CocoMetric', ann_file=data_root + 'annotations/val.json', metric='bbox')
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2))

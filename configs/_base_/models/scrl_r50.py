@@ -12,7 +12,5 @@ model = dict(
     neck=dict(
         type='RegionNeck', in_channels=2048, hidden_channels=4096, out_channels=256, stride=32, norm_cfg=norm_cfg),
     head=dict(
-        type='RegionPredictHead',
-        predictor=dict(
-            type='ProjectionMLP', in_channels=256, hidden_channels=4096, out_channels=256, norm_cfg=norm_cfg)),
+        type='RegionPredictHead', in_channels=256, hidden_channels=4096, out_channels=256, norm_cfg=norm_cfg),
     channels_last=True)
