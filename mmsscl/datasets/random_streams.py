@@ -1,5 +1,6 @@
 """Named random streams of one sample in one epoch."""
 import hashlib
+from typing import Any
 
 import numpy as np
 from numpy.random.bit_generator import ISeedSequence
@@ -15,7 +16,7 @@ class _HashedSeed(ISeedSequence):
     def __init__(self, message: bytes) -> None:
         self.message = message
 
-    def generate_state(self, n_words: int, dtype: type = np.uint32) -> np.ndarray:
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
         words = np.dtype(dtype)
         digest = hashlib.blake2b(self.message, digest_size=n_words * words.itemsize).digest()
         return np.frombuffer(digest, dtype=words.newbyteorder("<")).astype(words, copy=False)

@@ -38,8 +38,12 @@ def test_values_are_fixed_for_all_time_and_do_not_depend_on_the_hash_seed() -> N
     )
     printed = [
         subprocess.run(
-            [sys.executable, "-c", code, random_streams.__file__], env={**os.environ, "PYTHONHASHSEED": value}, capture_output=True, text=True,
-            check=True, timeout=60,
+            [sys.executable, "-c", code, random_streams.__file__],
+            env={**os.environ, "PYTHONHASHSEED": value},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         ).stdout
         for value in ("1", "2")
     ]
