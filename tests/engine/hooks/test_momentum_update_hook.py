@@ -71,7 +71,8 @@ def test_steps_with_the_optimizer_and_follows_the_schedule(tmp_path, accumulatio
     calls = runner.model.calls
     assert [momentum for momentum, _ in calls] == [cosine_momentum(t, steps, 0.9) for t in range(steps)]
     weights = [weight for _, weight in calls]
-    assert not any(torch.equal(a, b) for a, b in itertools.pairwise(weights)), "called without an optimizer step between"
+    moved = [not torch.equal(a, b) for a, b in itertools.pairwise(weights)]
+    assert all(moved), "called without an optimizer step between"
     assert torch.equal(weights[-1], runner.model.online.weight), "the tail's step must be followed too"
     logged = runner.message_hub.get_scalar("train/momentum_target").data[0]
     assert list(logged) == [momentum for momentum, _ in calls]
