@@ -49,7 +49,8 @@ class MomentumTwoView(BaseModel):
         compile: bool | dict[str, Any] = False,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(data_preprocessor, init_cfg)
+        # Built here: mmengine would look it up in its own registry, which finds ours only under a default scope.
+        super().__init__(MODELS.build(data_preprocessor) if data_preprocessor is not None else None, init_cfg)
         self.channels_last = channels_last
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)

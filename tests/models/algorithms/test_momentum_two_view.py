@@ -137,6 +137,13 @@ def test_modes(model):
         model(inputs[0], pairs, mode="loss")
 
 
+def test_data_preprocessor_is_found_without_a_default_scope():
+    from mmsscl.models.data_preprocessor import PairDataPreprocessor
+
+    model = MODELS.build(config(data_preprocessor={"type": "PairDataPreprocessor"}))
+    assert isinstance(model.data_preprocessor, PairDataPreprocessor)
+
+
 def test_scrl_names_missing_boxes():
     model = MODELS.build(config())
     inputs, pairs = batch(images=2)
