@@ -162,7 +162,8 @@ def render_scene(
 
     # one grain for all channels: drawing three costs as much as the rest of an easy scene
     grain = rng.standard_normal((size, size), dtype=np.float32) * np.float32(rng.uniform(1.5, 4.0))
-    image = cv2.add(canvas, cv2.cvtColor(grain, cv2.COLOR_GRAY2RGB), dtype=cv2.CV_8U)  # rounds and saturates
+    canvas += grain[..., None] + np.float32(0.5)
+    image = np.clip(canvas, 0.0, 255.0, out=canvas).astype(np.uint8)
     masks = np.stack(visible)
     return Scene(image, np.array(labels, np.int64), np.stack([_tight_box(mask) for mask in masks]), masks)
 
@@ -201,10 +202,11 @@ def _background(law: Difficulty, size: int, rng: np.random.Generator) -> np.ndar
     """Smooth colored noise, with distractors; float32 (size, size, 3)."""
     canvas = np.full((size, size, 3), rng.uniform(60.0, 195.0, 3), np.float32)
     for cells, amplitude in law.octaves:
-        grid = 0.6 * rng.uniform(-amplitude, amplitude, (cells, cells, 3)).astype(np.float32)
-        # common to all channels: photos vary more in brightness than in color
-        grid += rng.uniform(-amplitude, amplitude, (cells, cells, 1)).astype(np.float32)
-        canvas += cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC)
+        hue = rng.uniform(-amplitude, amplitude, (cells, cells, 3))
+        brightness = rng.uniform(-amplitude, amplitude, (cells, cells, 1))
+        # photos vary more in brightness than in color
+        grid = (0.6 * hue + brightness).astype(np.float32)
+        cv2.add(canvas, cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC), dst=canvas)
     np.clip(canvas, 0.0, 255.0, out=canvas)
     distractors = int(rng.integers(law.clutter[0], law.clutter[1] + 1))
     if distractors == 0:
@@ -271,7 +273,7 @@ def _draw_object(law: Difficulty, shape: str, size: int, light: np.ndarray, rng:
     corners = (corners - corners.min(0)) * (side / extent.max())
     margin = max(2, round(0.04 * size))
     corners += margin + rng.uniform(0.0, 1.0, 2)
-    width, height = (int(math.ceil(c)) + margin for c in corners.max(0))
+    width, height = (math.ceil(c) + margin for c in corners.max(0))
 
     fine = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING), np.uint8)
     # cv2 counts from pixel centres, hence the half pixel; 4 fractional bits

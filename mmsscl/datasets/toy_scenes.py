@@ -85,7 +85,7 @@ def write_toy_scenes(
     size = law.default_size if size is None else size
     counts = dict(zip(SPLITS, (train, val, unlabeled)))
     if min(counts.values()) < 0 or sum(counts.values()) == 0:
-        raise InputError(f"{counts} asks for no images. Give at least one of train, val and unlabeled a number above 0.")
+        raise InputError(f"{counts} asks for no images. Give a number above 0 for train, val or unlabeled.")
     if not 32 <= size <= 2048:
         raise InputError(f"size={size} is out of range. Choose an image side between 32 and 2048 pixels.")
     if seed < 0:
