@@ -13,7 +13,7 @@ import numpy as np
 
 from mmsscl.errors import InputError
 
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 """Raise when the pixels change: folders rendered by another version are then rendered anew."""
 
 SPLITS = ("train", "val", "unlabeled")

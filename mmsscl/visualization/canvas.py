@@ -52,21 +52,23 @@ def enlarge(image: np.ndarray, factor: float) -> np.ndarray:
 def put_label(
     image: np.ndarray, text: str, corner: tuple[int, int], color: Sequence[int] = (255, 255, 255), scale: float = 0.4
 ) -> None:
-    """Write text on a dark plate, in place, moved inside the picture where it would stick out.
+    """Write text on a colored plate, in place, moved inside the picture where it would stick out.
 
     Args:
         image: uint8 (H, W, 3).
         text: ASCII; other characters are drawn as question marks.
         corner: (x, y) of the plate's upper left corner.
-        color: RGB of the letters.
+        color: RGB of the plate; the letters are black or white, whichever is read more easily on it.
         scale: of the font; 0.4 gives letters about 9 px high.
     """
     text = text.encode("ascii", "replace").decode()
     (width, height), baseline = cv2.getTextSize(text, _FONT, scale, 1)
     x = max(0, min(corner[0], image.shape[1] - width - 4))
     y = max(0, min(corner[1], image.shape[0] - height - baseline - 4))
-    cv2.rectangle(image, (x, y), (x + width + 3, y + height + baseline + 3), (0, 0, 0), -1)
-    cv2.putText(image, text, (x + 2, y + height + 2), _FONT, scale, [int(c) for c in color], 1, cv2.LINE_AA)
+    red, green, blue = (int(c) for c in color)
+    letters = (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else (255, 255, 255)
+    cv2.rectangle(image, (x, y), (x + width + 3, y + height + baseline + 3), (red, green, blue), -1)
+    cv2.putText(image, text, (x + 2, y + height + 2), _FONT, scale, letters, 1, cv2.LINE_AA)
 
 
 def beside(images: Sequence[np.ndarray], gap: int = 6) -> np.ndarray:

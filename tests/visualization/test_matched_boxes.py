@@ -128,10 +128,14 @@ def test_contact_sheet_and_png(tmp_path) -> None:
 def test_labels_stay_inside_the_picture() -> None:
     picture = np.full((40, 120, 3), 200, np.uint8)
     put_label(picture, "würfel 1.00", (500, 500))
-    rows, columns = np.nonzero((picture == 0).all(-1))
+    rows, columns = np.nonzero((picture == 255).all(-1))
     assert columns.max() == 119
     assert rows.max() == 39
     assert (picture[:15] == 200).all()
+    assert picture.min() < 60
+    dark = np.full((40, 120, 3), 200, np.uint8)
+    put_label(dark, "disc", (0, 0), (0, 0, 255))
+    assert dark.min(-1).max() > 230
 
 
 def test_enlarge_keeps_colors_and_side_by_side_keeps_pixels() -> None:
