@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from importlib.util import find_spec
+from pathlib import Path
 
 Version = tuple[int, int, int]
 
@@ -32,9 +33,13 @@ class Module:
 
 
 MODULES = (
-    Module("mmengine", Release("onedl-mmengine", (0, 10, 8), (1, 0, 0)), Release("mmengine", (0, 10, 0), (1, 0, 0))),
+    Module(
+        "mmengine", Release("onedl-mmengine", (0, 10, 8), (1, 0, 0)), Release("mmengine", (0, 10, 0), (1, 0, 0))
+    ),
     Module("mmcv", Release("onedl-mmcv", (2, 3, 0), (2, 4, 0)), Release("mmcv", (2, 0, 1), (2, 2, 0))),
-    Module("mmpretrain", Release("onedl-mmpretrain", (1, 3, 0), (2, 0, 0)), Release("mmpretrain", (1, 0, 0), (2, 0, 0))),
+    Module(
+        "mmpretrain", Release("onedl-mmpretrain", (1, 3, 0), (2, 0, 0)), Release("mmpretrain", (1, 0, 0), (2, 0, 0))
+    ),
     Module("mmdet", Release("onedl-mmdetection", (3, 4, 0), (4, 0, 0)), Release("mmdet", (3, 0, 0), (4, 0, 0))),
 )
 # Older names of mmcv: same files, without (lite) or with another generation of (full) the operators.
@@ -81,7 +86,7 @@ def _family_problems() -> list[str]:
         found, release = (onedl, module.onedl) if onedl is not None else (upstream, module.upstream)
         if found is not None:
             families["OneDL" if found is onedl else "OpenMMLab"].append(_describe(found))
-            problems += _version_problems(found, release, module.onedl.name)
+            problems += _version_problems(found, release)
         elif not _importable(module.name):
             problems.append(
                 f"the module {module.name!r} is missing (searched {sys.prefix}). Install the family it belongs to: "
@@ -103,17 +108,15 @@ def _family_problems() -> list[str]:
     return problems
 
 
-def _version_problems(found: Distribution, release: Release, remedy: str) -> list[str]:
+def _version_problems(found: Distribution, release: Release) -> list[str]:
     version = _parse(found.version)
     if version is None or release.minimum <= version < release.below:
         return []
     wanted = f">={'.'.join(map(str, release.minimum))},<{'.'.join(map(str, release.below))}"
     side = "old" if version < release.minimum else "new"
-    if release.name == remedy:
-        command = f'{_pip()} install "{release.name}{wanted}"'
-    else:
-        command = f'{_pip()} install "{release.name}{wanted}", or, better, move to the family that is developed further: '
-        command += _reinstall_family()
+    command = f'{_pip()} install "{release.name}{wanted}"'
+    if not release.name.startswith("onedl-"):
+        command += f", or, better, move to the family that is developed further: {_reinstall_family()}"
     return [f"{_describe(found)} is too {side}: mmsscl needs {release.name}{wanted}. Mend it: {command}"]
 
 
@@ -168,7 +171,7 @@ def _importable(module: str) -> bool:
 
 
 def _describe(found: Distribution) -> str:
-    return f"{found.metadata['Name']} {found.version} ({found.locate_file('')})"
+    return f"{found.metadata['Name']} {found.version} ({Path(str(found.locate_file(''))).resolve()})"
 
 
 def _parse(version: str) -> Version | None:

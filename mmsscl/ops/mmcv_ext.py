@@ -6,8 +6,8 @@ and rounded once at the end; float64 stays float64. :mod:`mmsscl.ops.mmcv_finder
 
 Deviations from the compiled extension: RoIAlign has no max mode; the focal loss uses ``logsigmoid`` where mmcv clamps
 ``log(p)`` at the smallest normal number, so beyond |logit| = 87 it keeps growing; a class weight counts for
-foreground targets only (mmcv reads past the end of the weight for the background label); both operators that
-torchvision has no kernel for (focal loss, deformable attention) need a few times the memory of a fused one.
+foreground targets only (mmcv reads past the end of the weight for the background label); what torchvision has no
+kernel for (focal loss, deformable attention) needs a few times the memory of a fused kernel.
 """
 from collections.abc import Callable
 from typing import Any
@@ -17,13 +17,10 @@ import torchvision  # noqa: F401  (registers torch.ops.torchvision)
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from mmsscl.ops import mmcv_deform
+from mmsscl.ops.precision import as_exact
+
 _KERNELS = torch.ops.torchvision
-
-
-def _exact(*tensors: Tensor) -> list[Tensor]:
-    """All tensors in one dtype of at least float32, contiguous: what every torchvision kernel accepts."""
-    dtype = torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
-    return [tensor.to(dtype).contiguous() for tensor in tensors]
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
@@ -38,7 +35,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     Returns:
         (M,) int64 indices of the kept boxes, by falling score.
     """
-    boxes, scores = _exact(boxes, scores)
+    boxes, scores = as_exact(boxes, scores)
     if offset:
         # x2 - x1 + 1 == (x2 + 1) - x1, in areas and intersections alike.
         boxes = boxes + boxes.new_tensor([0.0, 0.0, offset, offset])
@@ -72,7 +69,7 @@ def softnms(
     """
     if method not in (0, 1, 2):
         raise NotImplementedError(f"softnms: method {method!r} is unknown (0 hard, 1 linear, 2 gaussian)")
-    boxes, scores = _exact(boxes, scores)
+    boxes, scores = as_exact(boxes, scores)
     areas = (boxes[:, 2:] - boxes[:, :2] + offset).prod(dim=1)
     alive = torch.arange(len(boxes), device=boxes.device)
     kept: list[Tensor] = []
@@ -135,7 +132,7 @@ def roi_align_forward(
         NotImplementedError: for max pooling.
     """
     _require_average(pool_mode)
-    features, boxes = _exact(input, rois)
+    features, boxes = as_exact(input, rois)
     output.copy_(
         _KERNELS.roi_align(features, boxes, spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned)
     )
@@ -156,7 +153,7 @@ def roi_align_backward(
 ) -> None:
     """Gradient of :func:`roi_align_forward` by the features, written into ``grad_input`` (N, C, H, W)."""
     _require_average(pool_mode)
-    gradient, boxes = _exact(grad_output, rois)
+    gradient, boxes = as_exact(grad_output, rois)
     grad_input.copy_(
         _KERNELS._roi_align_backward(
             gradient,
@@ -173,7 +170,7 @@ def roi_align_backward(
 
 def _focal_parts(input: Tensor, target: Tensor, weight: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
     """Logits, the mask of positives and each entry's factor (alpha or 1 - alpha, times the class weight)."""
-    logits = _exact(input)[0]
+    logits = as_exact(input)[0]
     classes = logits.shape[1]
     positive = target[:, None] == torch.arange(classes, device=logits.device)
     factor = torch.where(positive, alpha, 1.0 - alpha).to(logits)
@@ -213,60 +210,6 @@ def sigmoid_focal_loss_backward(
     grad_input.copy_(torch.where(positive, by_margin, -by_margin))
 
 
-def _attend(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
-
-    # Plain integers: mmcv's loop over a CUDA tensor would wait for the device at every use of a size.
-    return multi_scale_deformable_attn_pytorch(value, shapes.tolist(), locations, weights)
-
-
-def ms_deform_attn_forward(
-    value: Tensor,
-    spatial_shapes: Tensor,
-    level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-    im2col_step: int,
-) -> Tensor:
-    """Multi-scale deformable attention (Zhu et al., ICLR 2021), by mmcv's PyTorch version.
-
-    Args:
-        value: (B, sum of H*W, heads, D).
-        spatial_shapes: (levels, 2) int64 ``H, W``.
-        level_start_index: unused (follows from the shapes).
-        sampling_locations: (B, Q, heads, levels, points, 2) ``x, y`` in 0..1.
-        attention_weights: (B, Q, heads, levels, points).
-        im2col_step: unused (memory knob of the fused kernel).
-
-    Returns:
-        (B, Q, heads * D) in the dtype of ``value``.
-    """
-    exact = _exact(value, sampling_locations, attention_weights)
-    return _attend(exact[0], spatial_shapes, exact[1], exact[2]).to(value.dtype)
-
-
-def ms_deform_attn_backward(
-    value: Tensor,
-    spatial_shapes: Tensor,
-    level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-    grad_output: Tensor,
-    grad_value: Tensor,
-    grad_sampling_loc: Tensor,
-    grad_attn_weight: Tensor,
-    im2col_step: int,
-) -> None:
-    """Gradients of :func:`ms_deform_attn_forward`, written into the three ``grad_`` tensors."""
-    exact = _exact(value, sampling_locations, attention_weights)
-    with torch.enable_grad():
-        inputs = [tensor.detach().requires_grad_() for tensor in exact]
-        attended = _attend(inputs[0], spatial_shapes, inputs[1], inputs[2])
-        gradients = torch.autograd.grad(attended, inputs, grad_output.to(attended.dtype))
-    for destination, gradient in zip((grad_value, grad_sampling_loc, grad_attn_weight), gradients):
-        destination.copy_(gradient)
-
-
 def get_compiler_version() -> str:
     """What mmcv's environment report shows for the compiler of its operators."""
     return "none: operators served by mmsscl from torchvision"
@@ -286,8 +229,13 @@ SERVED: dict[str, Callable[..., Any]] = {
         roi_align_backward,
         sigmoid_focal_loss_forward,
         sigmoid_focal_loss_backward,
-        ms_deform_attn_forward,
-        ms_deform_attn_backward,
+        mmcv_deform.ms_deform_attn_forward,
+        mmcv_deform.ms_deform_attn_backward,
+        mmcv_deform.deform_conv_forward,
+        mmcv_deform.deform_conv_backward_input,
+        mmcv_deform.deform_conv_backward_parameters,
+        mmcv_deform.modulated_deform_conv_forward,
+        mmcv_deform.modulated_deform_conv_backward,
         get_compiler_version,
         get_compiling_cuda_version,
     )
