@@ -1,9 +1,12 @@
 """``mmsscl <verb>``; ``tools/*.py`` call the same functions."""
 
 import argparse
+import dataclasses
+import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from mmsscl.errors import InputError
 
@@ -170,6 +173,7 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--branch", choices=["online", "target"], default="online", help="trained by gradients, or its moving average"
     )
+    parser.add_argument("--report", help="also write what was exported (path, matched, keys, sha256) as json")
     parser.set_defaults(run=_export)
 
 
@@ -177,6 +181,8 @@ def _export(options: argparse.Namespace) -> int:
     from mmsscl.zoo.export import export_backbone
 
     report = export_backbone(options.checkpoint, options.output, branch=options.branch)
+    if options.report:
+        Path(options.report).write_text(json.dumps(dataclasses.asdict(report), indent=2) + "\n", encoding="utf-8")
     print(f"{report.path}: {report.matched} of {report.keys} keys, sha256 {report.sha256[:8]}")
     return 0
 

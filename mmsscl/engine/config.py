@@ -9,24 +9,12 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
+from mmsscl.engine.config_keys import KNOWN_KEYS, paths_to_value
+from mmsscl.engine.config_options import merge_options
 from mmsscl.engine.names import did_you_mean, near_names
 from mmsscl.errors import InputError
-
-RUNNER_KEYS = frozenset(
-    "model work_dir train_dataloader val_dataloader test_dataloader train_cfg val_cfg test_cfg auto_scale_lr "
-    "optim_wrapper param_scheduler val_evaluator test_evaluator default_hooks custom_hooks data_preprocessor load_from "
-    "resume launcher env_cfg log_processor log_level visualizer default_scope randomness experiment_name "
-    "model_wrapper_cfg compile sync_bn find_unused_parameters activation_checkpointing efficient_conv_bn_eval "
-    "custom_imports runner_type vis_backends tta_model tta_pipeline strategy".split()
-)
-"""Top-level keys that mmengine's runner and the libraries' entry points read."""
-
-OWN_KEYS = frozenset({"dataset_from_json"})
-"""Top-level keys that ``tools/train.py`` and ``tools/test.py`` of this package read besides."""
-
-KNOWN_KEYS = RUNNER_KEYS | OWN_KEYS
 
 
 def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
@@ -64,7 +52,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
         raise InputError(_execution_error(error, file, own_files)) from error
     _require_effect(config, own_files)
     if options:
-        _merge_options(config, options, file)
+        merge_options(config, options, file)
     return config
 
 
@@ -173,69 +161,9 @@ def _without_effect(name: str, where: str, config: Config) -> str:
     message = f"{where}: nothing reads the key {name!r}, so it has no effect. "
     if near:
         return message + did_you_mean(near)
-    paths = [path for path in _paths_to_value(config, config.get(name)) if path != name][:3]
+    paths = paths_to_value(config, name)
     where_used = f" (for example {', '.join(paths)})" if paths else ""
     return (
         f"{message}Set the key that uses it instead{where_used}, or remove it; a variable of a base config has been used "
         "before the child sets it."
     )
-
-
-def _paths_to_value(config: Config, value: Any) -> list[str]:
-    """Dotted places whose value equals ``value``: where a variable of a base config ended up."""
-    if not isinstance(value, str) or not value:
-        return []
-    return [path for path, _, leaf in _leaves(config._cfg_dict, "") if leaf == value]
-
-
-def _leaves(node: Any, path: str) -> list[tuple[str, Any, Any]]:
-    if isinstance(node, dict):
-        return [leaf for key in node for leaf in _leaves(node[key], f"{path}.{key}" if path else str(key))]
-    if isinstance(node, (list, tuple)):
-        return [leaf for index, item in enumerate(node) for leaf in _leaves(item, f"{path}.{index}")]
-    return [(path, None, node)]
-
-
-def _merge_options(config: Config, options: dict[str, Any], file: Path) -> None:
-    for dotted, value in options.items():
-        _check_option(config, dotted, value, file)
-    try:
-        config.merge_from_dict(options)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise InputError(
-            f"--cfg-options {' '.join(f'{key}={value}' for key, value in options.items())}: does not fit {file} ({error}). "
-            "A key names nested settings by dots, and a list's items by number: train_pipeline is "
-            "train_dataloader.dataset.pipeline.0 ..."
-        ) from error
-
-
-def _check_option(config: Config, dotted: str, value: Any, file: Path) -> None:
-    parts = dotted.split(".")
-    where = f"--cfg-options {dotted}={value}"
-    if parts[0] not in KNOWN_KEYS:
-        if parts[0] in config:
-            paths = _paths_to_value(config, config.get(parts[0]))
-            used = [path for path in paths if path != parts[0]][:3]
-            remedy = f"Set {' or '.join(used)} instead." if used else "Set the key that uses it instead."
-            raise InputError(f"{where}: {parts[0]!r} is a variable that {file} has used already. {remedy}")
-        near = near_names(parts[0], KNOWN_KEYS & (set(config) | OWN_KEYS)) or near_names(parts[0], KNOWN_KEYS)
-        known = f"Keys of this config: {', '.join(sorted(KNOWN_KEYS & set(config)))}."
-        raise InputError(f"{where}: nothing reads a top-level key {parts[0]!r}. {did_you_mean(near, known)}")
-    node: Any = config._cfg_dict
-    for depth, part in enumerate(parts):
-        done = ".".join(parts[:depth])
-        if isinstance(node, (list, tuple)):
-            if not part.isdigit() or int(part) >= len(node):
-                raise InputError(f"{where}: {done} is a list of {len(node)} items; {part!r} is not a number below that.")
-            node = node[int(part)]
-            continue
-        if not isinstance(node, dict):
-            if node is None:
-                return
-            raise InputError(f"{where}: {done} is {node!r}, which has no key {part!r}. Set {done} itself.")
-        if part not in node:
-            near = near_names(part, node) if depth else []
-            if near:
-                raise InputError(f"{where}: {done} has no key {part!r} in {file}. {did_you_mean(near)}")
-            return
-        node = ConfigDict.get(node, part) if isinstance(node, ConfigDict) else node[part]

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ def check_checkpoints(config: Config) -> None:
         if last.is_file():
             name = Path(last.read_text(encoding="utf-8").strip())
             found.append((f"resume ({last})", str(name)))
-    for place, node in _dictionaries(config._cfg_dict, ""):
+    # of the top level only the model: the rest may be variables that nothing builds
+    for place, node in _dictionaries(config.get("model"), "model"):
         if node.get("type") == "Pretrained" and isinstance(node.get("checkpoint"), str):
             found.append((f"{place}.checkpoint", node["checkpoint"]))
     # an own checkpoint replaces what init_cfg would load, so its file need not be there any more
@@ -104,11 +106,17 @@ def explain_build_error(error: BaseException) -> InputError | None:
             f"config: type {name!r} is not in the registry {where}. Check the spelling, and the prefix of its package "
             "(mmpretrain.ResNet, mmsscl.SCRL)."
         )
-    keyword = re.search(r"(?:class|function) `(\w+)` in (\S+?): (.*(?:argument|keyword).*)", text, flags=re.DOTALL)
-    if isinstance(error, TypeError) and keyword:
-        name, module, detail = keyword.groups()
-        return InputError(f"config: {name} ({module}) cannot be built: {detail}. Mend its entry in the config.")
+    keyword = re.search(r"(\w+)(?:\.__init__)?\(\) ((?:got an unexpected keyword|missing \d+ required) .*)", text)
+    if isinstance(error, TypeError) and keyword and _raised_by_registry(error):
+        name, detail = keyword.groups()
+        return InputError(f"config: {name} cannot be built: it {detail}. Mend its entry in the config.")
     return None
+
+
+def _raised_by_registry(error: BaseException) -> bool:
+    """Whether the call that failed was the registry's own, with the config's keywords; else it is a bug of some code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).name == "build_functions.py"
 
 
 def _remedy(place: str) -> str:
@@ -135,11 +143,10 @@ def _check_component(place: str, node: dict[str, Any]) -> None:
     kind = node.get("type")
     if not isinstance(kind, str):
         return
-    for pattern, registry_name, taken in PLACES:
-        if re.fullmatch(pattern, place):
-            break
-    else:
+    known_place = next((entry for entry in PLACES if re.fullmatch(entry[0], place)), None)
+    if known_place is None:
         return
+    _, registry_name, taken = known_place
     root: Registry = getattr(mmengine_registry, registry_name)
     with root.switch_scope_and_registry(node.get("_scope_")) as registry:
         component = registry.get(kind)

@@ -11,7 +11,6 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import mmsscl.registry  # noqa: F401  the scope mmsscl exists from here on
-from mmsscl.engine.bfloat16_optim_wrapper import use_mixed_precision
 from mmsscl.engine.config import load_config
 from mmsscl.engine.dataset_from_json import apply_dataset_from_json
 from mmsscl.engine.launch import leave_process_group, prepare_devices
@@ -141,10 +140,17 @@ def _set_precision(settings: Config, amp: str) -> None:
 
     if amp == "fp16" and not torch.cuda.is_available():
         raise InputError("--amp fp16: needs a GPU, and none is visible. Use --amp bf16 on a CPU.")
-    kind = str(settings.optim_wrapper.get("type", "OptimWrapper"))
-    if kind not in ("OptimWrapper", "AmpOptimWrapper", "Bfloat16OptimWrapper"):
+    wrapper = settings.optim_wrapper
+    kind = str(wrapper.get("type", "OptimWrapper")).rsplit(".", 1)[-1]
+    if kind not in ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper"):
         raise InputError(f"--amp {amp}: cannot change optim_wrapper.type {kind!r}. Set its precision in the config.")
-    use_mixed_precision(settings.optim_wrapper, amp)
+    for key in ("dtype", "loss_scale", "use_fsdp"):
+        wrapper.pop(key, None)
+    if amp == "bf16":
+        # mmengine's AmpOptimWrapper refuses to run on a CPU, and its scaler reads a flag back at every step
+        wrapper.type = "mmsscl.BFloat16OptimWrapper"
+    else:
+        wrapper.update(type="AmpOptimWrapper", dtype="float16", loss_scale="dynamic")
 
 
 def _set_auto_scale(settings: Config) -> None:

@@ -5,6 +5,7 @@ whatever the file says. Everything here goes through :func:`load_checkpoint`, wh
 :func:`install_safe_loader` makes ``load_from``, ``resume`` and ``init_cfg=dict(type="Pretrained")`` do so too.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
@@ -43,7 +44,7 @@ def _history_buffer_method(owner: Any, name: str) -> Any:
 
 def _safe_globals() -> list[Any]:
     """What mmengine's checkpoints hold besides tensors and plain containers: log history, NumPy scalars and arrays."""
-    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
+    multiarray: Any = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray  # type: ignore[attr-defined]
     allowed: list[Any] = [
         HistoryBuffer,
         (_history_buffer_method, "builtins.getattr"),
@@ -81,16 +82,16 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         with torch.serialization.safe_globals(_safe_globals()):
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)|(the file asks for attribute [^\n]*)", str(error))
+        if named is None:
+            raise _unreadable(file, error) from error
         raise InputError(
-            f"checkpoint {file}: refused, because loading it would run code from the file ({_first_line(error)}). "
-            "Use a file from a source you trust that holds tensors only: load it where it was made and save "
-            "dict(state_dict=model.state_dict())."
+            f"checkpoint {file}: refused, because loading it would run code from the file "
+            f"({named.group(1) or named.group(2)}). Use a file from a source you trust that holds tensors only: load it "
+            "where it was made and save dict(state_dict=model.state_dict())."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
-        raise InputError(
-            f"checkpoint {file}: cannot be read ({_first_line(error)}); {file.stat().st_size:,} bytes, probably torn by "
-            "an interrupted write or copy. Copy it again, or take an earlier checkpoint."
-        ) from error
+        raise _unreadable(file, error) from error
     if not isinstance(checkpoint, dict):
         raise InputError(
             f"checkpoint {file}: holds a {type(checkpoint).__name__}, not a dictionary. "
@@ -163,7 +164,7 @@ def _require_torch_file(file: Path) -> None:
     if file.is_dir():
         raise InputError(f"checkpoint {file}: is a folder. Name the .pth file in it.")
     if not file.is_file():
-        near = sorted(str(other) for other in file.parent.glob("*.pth"))[:5] if file.parent.is_dir() else []
+        near = sorted(other.name for other in file.parent.glob("*.pth"))[:8] if file.parent.is_dir() else []
         there = f"In that folder: {', '.join(near)}." if near else "No .pth file lies in that folder."
         raise InputError(f"checkpoint {file}: no such file. {there} Give the path of an existing checkpoint.")
     with file.open("rb") as stream:
@@ -189,11 +190,9 @@ def _is_text(head: bytes) -> bool:
     return b"\x00" not in head
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error)
-    for mark in ("WeightsUnpickler error:", "Unsupported"):
-        if mark in text:
-            text = text[text.index(mark) + (len(mark) if mark.endswith(":") else 0) :]
-            break
-    line = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-    return line.split(" was not an allowed global")[0].strip()[:200]
+def _unreadable(file: Path, error: BaseException) -> InputError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return InputError(
+        f"checkpoint {file}: cannot be read ({lines[0][:200]}); {file.stat().st_size:,} bytes, probably torn by an "
+        "interrupted write or copy. Copy it again, or take an earlier checkpoint."
+    )

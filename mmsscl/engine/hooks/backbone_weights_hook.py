@@ -67,7 +67,7 @@ class BackboneWeightsHook(Hook):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         backbone = self._backbone(model)
-        prefix = ""
+        file: str | None
         if runner._load_from and self.checkpoint is None:
             file, prefix = str(runner._load_from), f"{self.path}."
             runner.logger.info("load_from is set: the backbone is compared with %s", file)

@@ -1,0 +1,101 @@
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmsscl.engine.config import load_config
+from mmsscl.engine.preflight import check_checkpoints, check_config, explain_build_error
+from mmsscl.errors import InputError
+from mmsscl.registry import MODELS
+from tests.sample_runs import write_pretraining_config
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    return write_pretraining_config(tmp_path, photos=1)
+
+
+def test_a_right_config_passes(config_file):
+    check_config(load_config(config_file))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model.type": "SCLR"}, r"model: type 'SCLR' is not registered.*SCRL"),
+        ({"model.backbone.type": "mmpretrain.ResNt"}, r"model\.backbone: .*mmpretrain\.ResNet"),
+        ({"model.neck.type": "RegionNek"}, r"model\.neck: .*RegionNeck"),
+        ({"custom_hooks.0.type": "MomentumUpdatHook"}, r"custom_hooks\.0: .*MomentumUpdateHook"),
+        ({"train_dataloader.dataset.type": "SceneImage"}, r"train_dataloader\.dataset: .*SceneImages"),
+        ({"train_dataloader.dataset.pipeline.1.type": "SpatialPair"}, r"pipeline\.1: .*SpatialConsistentPair|pipeline\.1"),
+        ({"optim_wrapper.optimizer.type": "LARZ"}, r"optim_wrapper\.optimizer: .*LARS"),
+        ({"train_cfg.type": "EpochLoop"}, r"train_cfg: type 'EpochLoop'"),
+    ],
+)
+def test_unknown_names_come_with_their_place_and_the_nearest(config_file, options, message):
+    with pytest.raises(InputError, match=message):
+        check_config(load_config(config_file, options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model.backbone.pooling": 1}, r"model\.backbone: mmpretrain\.ResNet takes no keyword 'pooling'.*frozen_stages"),
+        ({"optim_wrapper.optimizer.nesterof": 1}, r"LARS takes no keyword 'nesterof'"),
+        ({"custom_hooks.0.tau": 1}, r"MomentumUpdateHook takes no keyword 'tau'"),
+        ({"train_cfg.iterations": 1}, r"EpochBasedTrainLoop takes no keyword 'iterations'.*max_epochs"),
+        ({"train_dataloader.processes": 1}, r"data loader takes no key 'processes'.*num_workers"),
+        ({"train_dataloader.dataset.folder": 1}, r"SceneImages takes no keyword 'folder'.*data_root"),
+    ],
+)
+def test_unknown_keywords_come_with_the_valid_ones(config_file, options, message):
+    with pytest.raises(InputError, match=message):
+        check_config(load_config(config_file, options))
+
+
+def test_hook_priority_and_optimizer_constructor_keys_are_known(config_file):
+    options = {"custom_hooks.0.priority": "LOW", "optim_wrapper.paramwise_cfg": dict(norm_decay_mult=0.0)}
+    check_config(load_config(config_file, options))
+
+
+def checkpoint_config(tmp_path, **settings):
+    return Config(dict(work_dir=str(tmp_path), model=dict(backbone=dict(init_cfg=None))) | settings)
+
+
+def test_checkpoints_are_read_before_anything_is_built(tmp_path):
+    text = tmp_path / "notes.pth"
+    text.write_text("weights are elsewhere\n")
+    init = dict(backbone=dict(init_cfg=dict(type="Pretrained", checkpoint=str(text))))
+    with pytest.raises(InputError, match=r"model\.backbone\.init_cfg\.checkpoint: .*text file.*export_backbone"):
+        check_checkpoints(checkpoint_config(tmp_path, model=init))
+    with pytest.raises(InputError, match=r"load_from: .*text file"):
+        check_checkpoints(checkpoint_config(tmp_path, load_from=str(text)))
+    with pytest.raises(InputError, match=r"load_from: .*no such file"):
+        check_checkpoints(checkpoint_config(tmp_path, load_from=str(tmp_path / "none.pth"), resume=True))
+    (tmp_path / "last_checkpoint").write_text(str(text))
+    with pytest.raises(InputError, match=r"resume .*last_checkpoint\): .*text file"):
+        check_checkpoints(checkpoint_config(tmp_path, resume=True))
+
+
+def test_addresses_and_unused_variables_are_not_opened(tmp_path):
+    remote = dict(init_cfg=dict(type="Pretrained", checkpoint="torchvision://resnet50"))
+    local = dict(init_cfg=dict(type="Pretrained", checkpoint="none.pth"))
+    check_checkpoints(checkpoint_config(tmp_path, model=dict(backbone=remote), a_variable=local))
+
+
+def test_resume_does_not_need_the_file_the_run_started_from(tmp_path):
+    torch.save(dict(state_dict={"a": torch.zeros(1)}), tmp_path / "epoch_1.pth")
+    init = dict(backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="gone.pth")))
+    check_checkpoints(checkpoint_config(tmp_path, model=init, resume=True, load_from=str(tmp_path / "epoch_1.pth")))
+
+
+def test_registry_errors_while_building_are_explained():
+    with pytest.raises(KeyError) as unknown:
+        MODELS.build(dict(type="NoSuchModel"))
+    assert "NoSuchModel" in str(explain_build_error(unknown.value))
+    with pytest.raises(TypeError) as keyword:
+        MODELS.build(dict(type="mmpretrain.ResNet", depth=18, pooling=1))
+    explained = explain_build_error(keyword.value)
+    assert isinstance(explained, InputError)
+    assert "pooling" in str(explained)
+    assert explain_build_error(KeyError("loss")) is None
+    assert explain_build_error(TypeError("unsupported operand")) is None

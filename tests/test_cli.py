@@ -1,0 +1,91 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mmsscl import cli
+from tests.sample_runs import ROOT, write_checkpoint, write_pretraining_config
+
+
+def run_tool(*arguments, cwd=None):
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=environment)
+
+
+@pytest.mark.parametrize("verb", list(cli.HELP))
+def test_help_of_every_verb_shows_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([verb, "--help"])
+    assert stop.value.code == 0
+    epilog = capsys.readouterr().out.rsplit("\nexample", 1)[1]
+    assert f"mmsscl {verb} " in epilog
+
+
+def test_help_lists_the_verbs_without_heavy_imports():
+    code = "import sys; from mmsscl.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n" \
+        "print(sorted({'torch', 'mmcv', 'mmdet'} & set(sys.modules)))"  # fmt: skip
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    for verb in cli.HELP:
+        assert verb in result.stdout
+    assert result.stdout.rstrip().endswith("[]")
+
+
+def test_no_verb_prints_help(capsys):
+    assert cli.main([]) == 2
+    assert "VERB" in capsys.readouterr().out
+
+
+def test_bad_input_prints_one_line_and_exits_with_2(tmp_path, capsys):
+    assert cli.main(["train", str(tmp_path / "none.py")]) == 2
+    assert cli.main(["export", str(tmp_path / "none.pth"), str(tmp_path / "out.pth")]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("error: ") and str(tmp_path) in line for line in lines)
+
+
+def test_other_errors_keep_their_traceback(monkeypatch):
+    import mmsscl.zoo.export
+
+    def fail(*arguments, **options):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(mmsscl.zoo.export, "export_backbone", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["export", "a", "b"])
+
+
+def test_export_prints_keys_and_digest(tmp_path, capsys):
+    source = write_checkpoint(tmp_path / "epoch_1.pth")
+    assert cli.main(["export", str(source), str(tmp_path / "backbone.pth"), "--branch", "target"]) == 0
+    assert "120 of 120 keys, sha256 " in capsys.readouterr().out
+
+
+def test_train_reads_every_option(monkeypatch):
+    import mmsscl.engine.train
+
+    seen = {}
+    monkeypatch.setattr(mmsscl.engine.train, "train", lambda config, **options: seen.update(config=config, **options))
+    line = "train a.py --work-dir w --resume --amp --auto-scale-lr --launcher pytorch --cfg-options a.b=1 c=[x,y]"
+    assert cli.main(line.split()) == 0
+    assert seen == dict(
+        config="a.py", work_dir="w", resume="auto", amp="bf16", auto_scale_lr=True, launcher="pytorch",
+        options={"a.b": 1, "c": ["x", "y"]},
+    )  # fmt: skip
+    assert cli.main(["train", "a.py", "--resume", "r.pth", "--amp", "fp16"]) == 0
+    assert (seen["resume"], seen["amp"], seen["work_dir"], seen["options"]) == ("r.pth", "fp16", None, None)
+
+
+def test_tools_run_from_anywhere_and_default_the_work_dir(tmp_path):
+    config = write_pretraining_config(tmp_path, photos=4)
+    trained = run_tool(ROOT / "tools/train.py", config, cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr[-2000:]
+    checkpoint = tmp_path / "work_dirs/tiny_scrl/epoch_1.pth"
+    exported = run_tool(ROOT / "tools/export_backbone.py", checkpoint, "out/backbone.pth", cwd=tmp_path)
+    assert exported.returncode == 0, exported.stderr[-2000:]
+    assert "120 of 120 keys" in exported.stdout
+    refused = run_tool(ROOT / "tools/test.py", config, checkpoint, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "has no test_dataloader" in refused.stderr
+    assert "Traceback" not in refused.stderr
