@@ -21,7 +21,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     """Read a config, refuse settings without effect, and merge the command line's options.
 
     A helper variable (``image_size = 224``) is fine as long as the file that sets it, or a file that inherits from it by
-    ``_base_.name``, reads it. Options may add keys below an existing setting, but not with a name that only just misses
+    ``_base_.name``, reads it. Variables that inherited files offer may stay unread, if none is a misspelt key. Options may add keys below an existing setting, but not with a name that only just misses
     one that is there, and not at the top level, where nothing would read them.
 
     Args:
@@ -50,7 +50,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
         if isinstance(error, ImportError) and "custom_imports" in str(error):
             raise
         raise InputError(_execution_error(error, file, own_files)) from error
-    _require_effect(config, own_files)
+    _require_effect(config, file, own_files)
     if options:
         merge_options(config, options, file)
     return config
@@ -120,7 +120,7 @@ def _execution_error(error: Exception, file: Path, own_files: dict[Path, ast.Mod
     return f"{where}: {type(error).__name__}: {error}. Mend the config there."
 
 
-def _require_effect(config: Config, own_files: dict[Path, ast.Module]) -> None:
+def _require_effect(config: Config, file: Path, own_files: dict[Path, ast.Module]) -> None:
     if any("read_base" in ast.dump(tree) for tree in own_files.values()):
         return  # lazily imported bases share their names by import: every read is a plain one in another file
     inherited_reads = {
@@ -142,6 +142,8 @@ def _require_effect(config: Config, own_files: dict[Path, ast.Module]) -> None:
                     continue
                 if name not in config:
                     continue  # a module, a function, or deleted by the file itself
+                if path != file and not near_names(name, KNOWN_KEYS, cutoff=0.9):
+                    continue  # an inherited file may offer variables that this config has no use for
                 raise InputError(_without_effect(name, f"config {path}, line {statement.lineno}", config))
 
 

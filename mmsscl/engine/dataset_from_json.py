@@ -57,7 +57,7 @@ def apply_dataset_from_json(config: Config) -> None:
     for evaluator in ("val_evaluator", "test_evaluator"):
         for metric in _as_list(config.get(evaluator)):
             metric["ann_file"] = str(val_file)
-    _set_num_classes(config["model"], len(classes))
+    set_num_classes(config["model"], len(classes))
 
 
 def _file(given: dict[str, Any], key: str) -> Path:
@@ -152,13 +152,22 @@ def _as_list(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _set_num_classes(node: Any, count: int) -> None:
+def set_num_classes(node: Any, count: int) -> None:
+    """Set every ``num_classes`` below a node of a model config, in place, except the RPN's.
+
+    Args:
+        node: A model config or a part of it.
+        count: Number of classes, background not counted.
+    """
     if isinstance(node, dict):
         for key, value in node.items():
             if key == "num_classes":
                 node[key] = count
             elif key != "rpn_head":  # foreground or not: one class, whatever the data
-                _set_num_classes(value, count)
+                set_num_classes(value, count)
     elif isinstance(node, (list, tuple)):
         for item in node:
-            _set_num_classes(item, count)
+            set_num_classes(item, count)
+
+
+_set_num_classes = set_num_classes

@@ -46,11 +46,15 @@ def test_keys_without_effect_are_refused(base, text, message):
         load_config(child(base, text))
 
 
-def test_variable_a_descendant_reads_is_fine(base):
+def test_inherited_files_may_offer_variables_but_not_misspell_keys(base):
     base.write_text(BASE + "unread_here = dict(a=1)\n")
     load_config(child(base, "val_cfg = _base_.unread_here"))
+    load_config(child(base, ""))
     with pytest.raises(InputError, match=r"base\.py, line \d+: nothing reads the key 'unread_here'"):
         load_config(base)
+    base.write_text(BASE + "custom_hook = []\n")
+    with pytest.raises(InputError, match=r"base\.py, line \d+: .*Did you mean custom_hooks"):
+        load_config(child(base, ""))
 
 
 def test_syntax_error_names_file_and_line(base):
