@@ -21,7 +21,8 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     """Read a config, refuse settings without effect, and merge the command line's options.
 
     A helper variable (``image_size = 224``) is fine as long as the file that sets it, or a file that inherits from it by
-    ``_base_.name``, reads it. Variables that inherited files offer may stay unread, if none is a misspelt key. Options may add keys below an existing setting, but not with a name that only just misses
+    ``_base_.name``, reads it. Variables that inherited files offer may stay unread, if none is a misspelt
+    key. Options may add keys below an existing setting, but not with a name that only just misses
     one that is there, and not at the top level, where nothing would read them.
 
     Args:
