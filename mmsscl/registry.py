@@ -1,29 +1,30 @@
 """Registries of mmsscl: children of mmengine's root, in the scope ``mmsscl``.
 
-Each names the subpackages that fill it, so that building from a config imports them on first use and
-``import mmsscl`` stays cheap.
+Each names the subpackage that fills it, so that building from a config imports it on first use and ``import mmsscl``
+stays cheap. Those that mmsscl adds nothing to exist all the same: mmengine warns about a scope that lacks one.
 """
-from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
-from mmengine.registry import DATASETS as MMENGINE_DATASETS
-from mmengine.registry import HOOKS as MMENGINE_HOOKS
-from mmengine.registry import METRICS as MMENGINE_METRICS
-from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
-from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
-from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
-from mmengine.registry import Registry
+from mmengine.registry import root
+from mmengine.registry.registry import Registry
 
-MODELS = Registry("model", parent=MMENGINE_MODELS, scope="mmsscl", locations=["mmsscl.models"])
-DATASETS = Registry("dataset", parent=MMENGINE_DATASETS, scope="mmsscl", locations=["mmsscl.datasets"])
-DATA_SAMPLERS = Registry(
-    "data sampler", parent=MMENGINE_DATA_SAMPLERS, scope="mmsscl", locations=["mmsscl.datasets"]
-)
-TRANSFORMS = Registry(
-    "transform", parent=MMENGINE_TRANSFORMS, scope="mmsscl", locations=["mmsscl.datasets.transforms"]
-)
-HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmsscl", locations=["mmsscl.engine"])
-OPTIMIZERS = Registry("optimizer", parent=MMENGINE_OPTIMIZERS, scope="mmsscl", locations=["mmsscl.engine"])
-OPTIM_WRAPPERS = Registry(
-    "optimizer wrapper", parent=MMENGINE_OPTIM_WRAPPERS, scope="mmsscl", locations=["mmsscl.engine"]
-)
-METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmsscl", locations=["mmsscl.evaluation"])
+
+def _child(parent: Registry, location: str) -> Registry:
+    return Registry(parent.name, parent=parent, scope="mmsscl", locations=[location])
+
+
+MODELS = _child(root.MODELS, "mmsscl.models")
+DATASETS = _child(root.DATASETS, "mmsscl.datasets")
+DATA_SAMPLERS = _child(root.DATA_SAMPLERS, "mmsscl.datasets")
+TRANSFORMS = _child(root.TRANSFORMS, "mmsscl.datasets.transforms")
+HOOKS = _child(root.HOOKS, "mmsscl.engine")
+OPTIMIZERS = _child(root.OPTIMIZERS, "mmsscl.engine")
+OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, "mmsscl.engine")
+
+OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, "mmsscl.engine")
+PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS, "mmsscl.engine")
+LOOPS = _child(root.LOOPS, "mmsscl.engine")
+LOG_PROCESSORS = _child(root.LOG_PROCESSORS, "mmsscl.engine")
+VISUALIZERS = _child(root.VISUALIZERS, "mmsscl.engine")
+VISBACKENDS = _child(root.VISBACKENDS, "mmsscl.engine")
+WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS, "mmsscl.engine")
+MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS, "mmsscl.engine")
+RUNNERS = _child(root.RUNNERS, "mmsscl.engine")

@@ -1,19 +1,11 @@
-"""Draw a fine-tuned detector's predictions on a folder of photos.
+"""Draw a fine-tuned detector's predictions on a folder of photos: `mmsscl predict`."""
 
-Example:
-    python tools/predict.py configs/transfer/my_detector.py work_dirs/my_detector/epoch_12.pth photos --out pictures
-"""
-import argparse
 import sys
+from pathlib import Path
 
-from mmsscl.errors import InputError
-from mmsscl.visualization.predict import add_arguments, main
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
+
+from mmsscl.cli import main
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    try:
-        sys.exit(main(parser.parse_args()))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(main(["predict", *sys.argv[1:]]))

@@ -18,7 +18,7 @@ PRETRAIN_CONFIG = "configs/quickstart/scrl_r18_toy.py"
 DETECTOR_CONFIG = "configs/quickstart/faster_rcnn_r18_fpn_toy.py"
 RANDOM_CONFIG = "configs/quickstart/faster_rcnn_r18_fpn_toy_random.py"
 UNLABELED_IMAGES = 1600
-PROGRESS = re.compile(r"Iter\(|Epoch\(|bbox_mAP|^exported|^matched|^error|^wrote|scenes|\.png|Error|Traceback")
+PROGRESS = re.compile(r"Iter\(|Epoch\(|bbox_mAP| keys, sha256|^error|^wrote|scenes|\.png|Error|Traceback")
 LOG_PREFIX = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d - \w+ - INFO - ")
 
 
@@ -43,9 +43,10 @@ class Stages:
                 log.write(line)
                 if PROGRESS.search(line):
                     print("  " + LOG_PREFIX.sub("", line.rstrip()), flush=True)
+            process.wait()
         self.seconds[name] = round(time.perf_counter() - start, 1)
         if process.returncode != 0:
-            tail = "".join(open(log_path, encoding="utf-8").readlines()[-25:])
+            tail = "\n".join(log_path.read_text(encoding="utf-8").splitlines()[-25:])
             sys.exit(f"{tail}\nerror: the stage '{name}' failed (exit {process.returncode}); full log: {log_path}")
 
 
@@ -132,7 +133,7 @@ def main() -> None:
     checkpoint = out / "scrl" / (out / "scrl" / "last_checkpoint").read_text().strip().rsplit("/", 1)[-1]
     stages.run(
         "export backbone",
-        ["tools/export_backbone.py", str(checkpoint), str(backbone), "--json", str(out / "export.json")],
+        ["tools/export_backbone.py", str(checkpoint), str(backbone), "--report", str(out / "export.json")],
     )
     stages.run(
         "fine-tune from SCRL",

@@ -4,7 +4,8 @@ _base_ = ['../byol_r50_coco.py']
 
 views = [dict(type='RandomAreaCrop', area=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5)] * 2
 color = dict(
-    brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, jitter_prob=0.8, gray_prob=0.2, blur='gaussian', sigma=(0.1, 2.0))
+    brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, jitter_prob=0.8, gray_prob=0.2,
+    blur='gaussian', sigma=(0.1, 2.0))
 
 train_pipeline = [
     dict(type='LoadSceneImage'),

@@ -168,6 +168,3 @@ def set_num_classes(node: Any, count: int) -> None:
     elif isinstance(node, (list, tuple)):
         for item in node:
             set_num_classes(item, count)
-
-
-_set_num_classes = set_num_classes

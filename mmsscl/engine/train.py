@@ -14,6 +14,7 @@ import mmsscl.registry  # noqa: F401  the scope mmsscl exists from here on
 from mmsscl.engine.config import load_config
 from mmsscl.engine.dataset_from_json import apply_dataset_from_json
 from mmsscl.engine.launch import leave_process_group, prepare_devices
+from mmsscl.engine.pair_data import complete_pair_data
 from mmsscl.engine.preflight import check_config, explain_build_error
 from mmsscl.errors import InputError
 from mmsscl.zoo.safe_load import install_safe_loader
@@ -79,6 +80,7 @@ def build_runner(settings: Config, launcher: str = "none") -> Runner:
     install_safe_loader()
     register_scope(str(settings.get("default_scope") or "mmengine"))
     apply_dataset_from_json(settings)
+    complete_pair_data(settings)
     check_config(settings)
     prepare_devices(settings, launcher)
     with build_errors_explained():
@@ -103,7 +105,7 @@ def register_scope(scope: str) -> None:
             register_all_modules(init_default_scope=False)
     except ModuleNotFoundError as error:
         raise InputError(
-            f"default_scope {scope!r}: cannot import {error.name}. Install it: pip install -r requirements/runtime.txt."
+            f"default_scope {scope!r}: cannot import {error.name}. Install it: pip install -r requirements/core.txt."
         ) from error
 
 

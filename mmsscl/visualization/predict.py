@@ -15,7 +15,7 @@ from mmengine.registry import init_default_scope
 from mmsscl.datasets.encoded_image import EncodedImage
 from mmsscl.datasets.scene_images import SceneImages
 from mmsscl.engine.config import load_config
-from mmsscl.engine.dataset_from_json import _set_num_classes
+from mmsscl.engine.dataset_from_json import set_num_classes
 from mmsscl.errors import InputError
 from mmsscl.visualization.canvas import contact_sheet, write_png
 from mmsscl.visualization.detections import draw_detections
@@ -128,7 +128,7 @@ def build_detector(config: Config, checkpoint: str, device: str = "cpu") -> Base
     classes = _class_names(content, config)
     if config.get("dataset_from_json") is not None and classes:
         # the json may be out of reach where the detector is used; the checkpoint knows the classes
-        _set_num_classes(model_config, len(classes))
+        set_num_classes(model_config, len(classes))
     detector = revert_sync_batchnorm(MODELS.build(model_config))
     _fill(detector, tensors, checkpoint, config)
     detector.dataset_meta = {"classes": classes}
