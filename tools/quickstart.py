@@ -18,8 +18,24 @@ PRETRAIN_CONFIG = "configs/quickstart/scrl_r18_toy.py"
 DETECTOR_CONFIG = "configs/quickstart/faster_rcnn_r18_fpn_toy.py"
 RANDOM_CONFIG = "configs/quickstart/faster_rcnn_r18_fpn_toy_random.py"
 UNLABELED_IMAGES = 1600
-PROGRESS = re.compile(r"Iter\(|Epoch\(|bbox_mAP| keys, sha256|^error|^wrote|scenes|\.png|Error|Traceback")
-LOG_PREFIX = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d - \w+ - INFO - ")
+# of what a stage prints: training and evaluation progress, results, errors; the rest stays in its log
+PROGRESS = re.compile(
+    r"Iter\((?P<loop>train|val)\)\s+(?P<done>\[\s*\d+/\d+\])|coco/bbox_mAP: "
+    r"|^classes: | rendered | already complete |keys, sha256|pictures in|^error: |^[\w.]*Error: "
+)
+FIGURES = re.compile(r"(?<= )(?:eta|loss|projection_std|coco/bbox_mAP|coco/bbox_mAP_50): \S+")
+LOG_PREFIX = re.compile(r"^\d\d/\d\d \d\d:\d\d:\d\d - mmengine - INFO - ")
+
+
+def progress(line: str) -> str | None:
+    """Return what of a stage's output line is worth showing, or None."""
+    found = PROGRESS.search(line)
+    if found is None:
+        return None
+    if found["loop"] is None:
+        return LOG_PREFIX.sub("", line.rstrip())
+    return f"{found['loop']:<5} {found['done']}  {'  '.join(FIGURES.findall(line))}"
+
 
 
 class Stages:
@@ -41,8 +57,9 @@ class Stages:
             assert process.stdout is not None
             for line in process.stdout:
                 log.write(line)
-                if PROGRESS.search(line):
-                    print("  " + LOG_PREFIX.sub("", line.rstrip()), flush=True)
+                shown = progress(line)
+                if shown is not None:
+                    print(f"  {shown}", flush=True)
             process.wait()
         self.seconds[name] = round(time.perf_counter() - start, 1)
         if process.returncode != 0:

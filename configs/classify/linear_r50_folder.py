@@ -5,7 +5,7 @@ python tools/train.py configs/classify/linear_r50_folder.py --cfg-options model.
     test_dataloader.dataset.data_root=photos/val model.backbone.init_cfg.checkpoint=backbone.pth
 """
 
-_base_ = ["mmpretrain::_base_/default_runtime.py"]
+_base_ = ["mmpretrain::_base_/default_runtime.py", "../_base_/datasets/linear_folder.py"]
 
 custom_imports = dict(imports=["mmsscl.registry"], allow_failed_imports=False)
 custom_hooks = [dict(type="mmsscl.BackboneWeightsHook", allow_unexpected=[r"^fc\."])]
@@ -25,36 +25,6 @@ model = dict(
     neck=dict(type="GlobalAveragePooling"),
     head=dict(type="LinearClsHead", num_classes=1000, in_channels=2048, loss=dict(type="CrossEntropyLoss")),
 )
-
-train_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="RandomResizedCrop", scale=224, backend="pillow"),
-    dict(type="RandomFlip", prob=0.5, direction="horizontal"),
-    dict(type="PackInputs"),
-]
-test_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="ResizeEdge", scale=256, edge="short", backend="pillow"),
-    dict(type="CenterCrop", crop_size=224),
-    dict(type="PackInputs"),
-]
-train_dataloader = dict(
-    batch_size=256,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(type="CustomDataset", data_root="data/imagenet/train", pipeline=train_pipeline),
-)
-val_dataloader = dict(
-    batch_size=64,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(type="CustomDataset", data_root="data/imagenet/val", pipeline=test_pipeline),
-)
-test_dataloader = val_dataloader
-val_evaluator = dict(type="Accuracy", topk=(1,))
-test_evaluator = val_evaluator
 
 # linear-evaluation schedule of MoCo: a large rate is right for normalised frozen features
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=30.0, momentum=0.9, weight_decay=0.0))
