@@ -3,5 +3,4 @@ _base_ = ['../_base_/models/faster_rcnn_r18_fpn_light.py', '../_base_/datasets/t
 
 model = dict(
     backbone=dict(init_cfg=dict(checkpoint='work_dirs/quickstart/backbone.pth')),
-    roi_head=dict(bbox_head=dict(num_classes=3)),
-    train_cfg=dict(rcnn=dict(sampler=dict(num=64))))
+    roi_head=dict(bbox_head=dict(num_classes=3)))
