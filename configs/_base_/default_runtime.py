@@ -6,7 +6,13 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=3),
-    sampler_seed=dict(type='DistSamplerSeedHook'))
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    # weights named by model.backbone.init_cfg must fill the backbone; without any, it starts at random
+    backbone_weights=dict(
+        type='BackboneWeightsHook',
+        allow_random=True,
+        allow_missing=['num_batches_tracked$'],
+        allow_unexpected=[r'^fc\.']))
 
 # fixed input shapes: let cuDNN time its kernels once; workers must not fight over OpenCV's threads
 env_cfg = dict(

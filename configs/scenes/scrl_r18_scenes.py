@@ -18,8 +18,8 @@ train_pipeline = [
     dict(type='PackPair'),
 ]
 sources = [
-    dict(data_root=data_root + 'voc_scenes/images', ann_file=data_root + 'voc_scenes/instances_train.json'),
-    dict(data_root=data_root + 'coco_mini/images', ann_file=data_root + 'coco_mini/instances_train.json'),
+    dict(data_root=data_root + 'voc_scenes', data_prefix='images', ann_file='instances_train.json'),
+    dict(data_root=data_root + 'coco_mini', data_prefix='images', ann_file='instances_train.json'),
     dict(data_root=data_root + 'coco_mini/unlabeled'),
 ]
 train_dataloader = dict(

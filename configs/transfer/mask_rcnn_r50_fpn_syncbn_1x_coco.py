@@ -12,6 +12,8 @@ model = dict(
     backbone=_base_.backbone,
     neck=dict(norm_cfg=_base_.norm_cfg),
     roi_head=dict(
+        bbox_roi_extractor=_base_.roi_extractor,
+        mask_roi_extractor=_base_.roi_extractor,
         bbox_head=dict(type="Shared4Conv1FCBBoxHead", norm_cfg=_base_.norm_cfg),
         mask_head=dict(norm_cfg=_base_.norm_cfg),
     ),

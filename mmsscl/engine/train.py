@@ -36,7 +36,8 @@ def train(
         work_dir: Where logs and checkpoints go; else the config's ``work_dir``, else ``work_dirs/<name of the config>``.
         resume: "auto" (the latest checkpoint in ``work_dir``, if there is one) or a checkpoint's path.
         amp: "bf16" or "fp16" (GPU only): mixed precision.
-        auto_scale_lr: Scale the learning rate by the real batch size over ``auto_scale_lr.base_batch_size``.
+        auto_scale_lr: Scale the learning rate by the images of an optimizer step (all processes, accumulation included)
+            over ``auto_scale_lr.base_batch_size``. The momentum of the target network stays as the config says.
         options: Dotted keys and values merged into the config.
         launcher: "none", "pytorch", "slurm" or "mpi".
 
@@ -162,4 +163,6 @@ def _set_auto_scale(settings: Config) -> None:
             "--auto-scale-lr: the config has no auto_scale_lr.base_batch_size, the batch its learning rate was set for. "
             "Add auto_scale_lr = dict(base_batch_size=...)."
         )
+    # mmengine compares this with the images of one iteration, not of one optimizer step
+    settings.auto_scale_lr.base_batch_size /= settings.optim_wrapper.get("accumulative_counts", 1)
     settings.auto_scale_lr.enable = True

@@ -7,7 +7,7 @@ from mmsscl.engine.train import train
 from mmsscl.errors import InputError
 from mmsscl.zoo.export import export_backbone
 from mmsscl.zoo.safe_load import load_checkpoint
-from tests.sample_runs import write_pretraining_config
+from tests.sample_runs import ROOT, write_backbone, write_photos, write_pretraining_config
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens on a machine without a GPU")
 
@@ -18,7 +18,6 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
 
 
 def test_pretrains_exports_and_resumes(tmp_path):
@@ -61,6 +60,9 @@ def test_auto_scale_lr_is_linear_in_the_batch(tmp_path):
     config = write_pretraining_config(tmp_path, photos=4)
     runner = train(config, work_dir=str(tmp_path / "run"), auto_scale_lr=True)
     assert runner.optim_wrapper.param_groups[0]["lr"] == pytest.approx(0.1 * 4 / 16)
+    accumulating = {"optim_wrapper.accumulative_counts": 2}
+    runner = train(config, work_dir=str(tmp_path / "run"), auto_scale_lr=True, options=accumulating)
+    assert runner.optim_wrapper.param_groups[0]["lr"] == pytest.approx(0.1 * 4 * 2 / 16)
     with pytest.raises(InputError, match="base_batch_size"):
         train(config, work_dir=str(tmp_path / "run"), auto_scale_lr=True, options={"auto_scale_lr": None})
 
@@ -75,6 +77,20 @@ def test_pretraining_starts_from_existing_weights(tmp_path):
     wanted = load_checkpoint(start.path)["state_dict"]["layer4.1.conv2.weight"]
     assert torch.allclose(runner.model.backbone.layer4[1].conv2.weight, wanted)
     assert torch.allclose(runner.model.target["backbone"].layer4[1].conv2.weight, wanted), "the target is its copy"
+
+
+def test_shipped_configs_refuse_to_start_from_weights_that_do_not_fill_the_backbone(tmp_path):
+    options = {
+        "train_dataloader.dataset.data_root": str(write_photos(tmp_path / "photos")),
+        "train_dataloader.batch_size": 4,
+        "train_dataloader.num_workers": 0,
+        "train_dataloader.persistent_workers": False,
+        "train_cfg.max_iters": 1,
+        "model.backbone.init_cfg.type": "Pretrained",
+        "model.backbone.init_cfg.checkpoint": str(write_backbone(tmp_path / "r34.pth", depth=34)),
+    }
+    with pytest.raises(InputError, match=r"r34\.pth.* do not match"):
+        train(ROOT / "configs/quickstart/scrl_r18_toy.py", work_dir=str(tmp_path / "run"), options=options)
 
 
 def test_sync_norm_becomes_batch_norm_without_a_gpu(monkeypatch, tmp_path):

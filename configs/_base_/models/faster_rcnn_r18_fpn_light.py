@@ -12,9 +12,10 @@ model = dict(
     neck=dict(in_channels=[64, 128, 256, 512], out_channels=64),
     rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[4])),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=64),
+        bbox_roi_extractor=dict(type='mmsscl.Float32RoIExtractor', out_channels=64),
         bbox_head=dict(in_channels=64, fc_out_channels=256)),
     train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=300), rcnn=dict(sampler=dict(num=64))),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=300)))
 
+custom_imports = dict(imports=['mmsscl.models.roi_extractors'], allow_failed_imports=False)
 custom_hooks = [dict(type='mmsscl.BackboneWeightsHook')]

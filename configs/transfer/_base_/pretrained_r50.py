@@ -9,12 +9,14 @@ protocol, all of the backbone is trained with SyncBN, and FPN, the box head (4 c
 have SyncBN too. On one process mmengine turns SyncBN into BN.
 """
 
-custom_imports = dict(imports=["mmsscl.registry"], allow_failed_imports=False)
+custom_imports = dict(imports=["mmsscl.models.roi_extractors"], allow_failed_imports=False)
 
 # the file of tools/export_backbone.py; another: --cfg-options model.backbone.init_cfg.checkpoint=FILE
 pretrained = "work_dirs/scrl_r50_coco/backbone.pth"
 
 norm_cfg = dict(type="SyncBN", requires_grad=True)
+# boxes stay exact under --amp: mmdet would round them to the features' type
+roi_extractor = dict(type="mmsscl.Float32RoIExtractor")
 backbone = dict(
     frozen_stages=-1,
     norm_cfg=norm_cfg,
