@@ -1,7 +1,6 @@
-from mmsscl.datasets.check_batches import check_batches
 from mmsscl.datasets.encoded_image import EncodedImage
 from mmsscl.datasets.epoch_index_sampler import EpochIndexSampler
 from mmsscl.datasets.random_streams import RandomStreams
 from mmsscl.datasets.scene_images import SceneImages
 
-__all__ = ["EncodedImage", "EpochIndexSampler", "RandomStreams", "SceneImages", "check_batches"]
+__all__ = ["EncodedImage", "EpochIndexSampler", "RandomStreams", "SceneImages"]

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from mmsscl.engine.config_keys import KNOWN_KEYS, paths_to_value
 from mmsscl.engine.config_options import merge_options
-from mmsscl.engine.names import did_you_mean, near_names
 from mmsscl.errors import InputError
+from mmsscl.names import did_you_mean, near_names
+
+INSTALLED = Path(__file__).resolve().parents[1] / ".mim"
+"""Where an installed package keeps ``configs/`` (see setup.py); absent in a checkout that is not installed."""
 
 
 def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
@@ -26,7 +30,8 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     one that is there, and not at the top level, where nothing would read them.
 
     Args:
-        path: A ``.py``, ``.yaml`` or ``.json`` config.
+        path: A ``.py``, ``.yaml`` or ``.json`` config; a relative path that does not exist, such as
+            ``configs/scrl_r50_coco.py`` outside a checkout, is looked up in the installed package.
         options: Dotted keys and values of ``--cfg-options``.
 
     Returns:
@@ -38,7 +43,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     Example:
         >>> load_config("configs/scrl_r50_coco.py", {"train_dataloader.batch_size": 32})  # doctest: +SKIP
     """
-    file = Path(path)
+    file = _locate(Path(path))
     if not file.is_file():
         raise InputError(_absent(file))
     own_files = _own_files(file)
@@ -57,8 +62,15 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     return config
 
 
+def _locate(path: Path) -> Path:
+    if path.exists() or path.is_absolute() or ".." in path.parts or not (INSTALLED / path).is_file():
+        return path
+    print_log(f"config {path}: not in the current folder, so the installed package's: {INSTALLED / path}", logger="current")
+    return INSTALLED / path
+
+
 def _absent(file: Path) -> str:
-    folder = file.parent if file.parent.is_dir() else Path("configs")
+    folder = next((each for each in (file.parent, Path("configs")) if each.is_dir()), INSTALLED / "configs")
     names = [str(other.relative_to(folder)) for other in folder.rglob("*.py") if "_base_" not in other.parts]
     hint = did_you_mean(near_names(file.name, names), f"Configs there: {', '.join(sorted(names)[:8])}." if names else "")
     kind = "is a folder" if file.is_dir() else "no such file"

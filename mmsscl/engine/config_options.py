@@ -6,8 +6,8 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from mmsscl.engine.config_keys import KNOWN_KEYS, OWN_KEYS, paths_to_value
-from mmsscl.engine.names import did_you_mean, near_names
 from mmsscl.errors import InputError
+from mmsscl.names import did_you_mean, near_names
 
 
 def merge_options(config: Config, options: dict[str, Any], file: Path) -> None:

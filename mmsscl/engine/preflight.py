@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope, Registry
 from torch.utils.data import DataLoader
 
-from mmsscl.engine.names import did_you_mean, near_names
 from mmsscl.errors import InputError
+from mmsscl.names import did_you_mean, near_names
 from mmsscl.zoo.safe_load import is_remote, load_checkpoint
 
 LOADER_KEYS = {"dataset", "sampler", "batch_sampler", "collate_fn", "worker_init_fn", "num_batch_per_epoch"}
@@ -42,6 +42,7 @@ PLACES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 def check_config(config: Config) -> None:
     """Check the names, keywords and checkpoints of a config that is about to run.
 
+    Photos for pretraining (``SceneImages``) need a sampler that tells them the epoch.
     Every component at a known place (see ``PLACES``) must be a registered name, and take the keywords it is given;
     constructors with ``**kwargs`` are left to themselves. Local files behind ``load_from`` and every
     ``init_cfg.checkpoint`` must be checkpoints that load without running code; addresses are left to mmengine.
@@ -58,6 +59,7 @@ def check_config(config: Config) -> None:
             _check_component(place, node)
             if re.fullmatch(r"\w+_dataloader", place):
                 _check_loader(place, node)
+                _check_pair_sampler(place, node)
     check_checkpoints(config)
 
 
@@ -194,3 +196,14 @@ def _check_loader(place: str, node: dict[str, Any]) -> None:
                 f"config, {place}: a data loader takes no key {key!r}. "
                 f"{did_you_mean(near_names(key, valid))} Its keys: {', '.join(sorted(valid))}."
             )
+
+
+def _check_pair_sampler(place: str, node: dict[str, Any]) -> None:
+    """mmengine's samplers give plain indices: every epoch would repeat the crops of epoch 0, in silence, and a data set
+    smaller than one batch would train nothing and call that success."""
+    dataset, sampler = (str((node.get(key) or {}).get("type")).rsplit(".", 1)[-1] for key in ("dataset", "sampler"))
+    if dataset == "SceneImages" and sampler in ("DefaultSampler", "InfiniteSampler"):
+        raise InputError(
+            f"config, {place}.sampler: {sampler} does not tell SceneImages the epoch, so every epoch would draw the same "
+            "crops. Set it to dict(type='EpochIndexSampler', shuffle=True)."
+        )

@@ -3,7 +3,7 @@ import torch
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch.utils.data import DataLoader, Dataset
 
-from mmsscl.datasets import EpochIndexSampler, check_batches
+from mmsscl.datasets import EpochIndexSampler
 from mmsscl.errors import InputError
 from mmsscl.registry import DATA_SAMPLERS
 
@@ -113,10 +113,9 @@ def test_too_few_images_are_refused():
         EpochIndexSampler(range(7), seed=0, batch_size=4, rank=0, world_size=2)
     with pytest.raises(InputError, match=r"0 image\(s\)"):
         EpochIndexSampler(range(0), seed=0)
-    loader = DataLoader(Pairs(7), batch_size=8, drop_last=True, sampler=EpochIndexSampler(Pairs(7), seed=0))
     with pytest.raises(InputError, match=r"7 image\(s\).*batch of 8 .*batch_size to 7 or less"):
-        check_batches(loader)
-    check_batches(DataLoader(Pairs(7), batch_size=7, drop_last=True))
+        EpochIndexSampler(range(7), seed=0, batch_size=8, rank=0, world_size=1)
+    assert len(EpochIndexSampler(range(7), seed=0, batch_size=7, rank=0, world_size=1)) == 7
 
 
 def test_built_as_the_runner_builds_it():

@@ -1,8 +1,8 @@
 import pytest
 
 from mmsscl.engine.config import load_config
-from mmsscl.engine.names import near_names
 from mmsscl.errors import InputError
+from mmsscl.names import near_names
 
 BASE = """
 data_root = "photos/"
@@ -124,3 +124,31 @@ def test_options_without_effect_are_refused(base, key, message):
 def test_near_names_keep_the_spelling_of_the_known():
     assert near_names("resnet", ["ResNet", "ViT"]) == ["ResNet"]
     assert near_names("zebra", ["ResNet", "ViT"]) == []
+
+
+def test_shipped_configs_are_found_outside_a_checkout(tmp_path, monkeypatch, capsys):
+    installed = tmp_path / "site" / ".mim"
+    (installed / "configs" / "scrl").mkdir(parents=True)
+    (installed / "configs" / "base.py").write_text(BASE)
+    (installed / "configs" / "scrl" / "shipped.py").write_text("_base_ = '../base.py'\nwork_dir = 'theirs'\n")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr("mmsscl.engine.config.INSTALLED", installed)
+    logged = []
+    monkeypatch.setattr("mmsscl.engine.config.print_log", lambda text, logger: logged.append(text))
+
+    config = load_config("configs/scrl/shipped.py", {"train_dataloader.batch_size": 2})
+    assert (config.work_dir, config.train_dataloader.batch_size, config.model.backbone.depth) == ("theirs", 2, 50)
+    assert len(logged) == 1
+    assert str(installed) in logged[0]
+    with pytest.raises(InputError, match=r"configs/scrl/shiped\.py: no such file\. Did you mean scrl/shipped\.py"):
+        load_config("configs/scrl/shiped.py")
+    for unreachable in (tmp_path / "configs" / "base.py", "../configs/base.py"):
+        with pytest.raises(InputError, match="no such file"):
+            load_config(unreachable)
+
+    (elsewhere / "configs" / "scrl").mkdir(parents=True)
+    (elsewhere / "configs" / "scrl" / "shipped.py").write_text("work_dir = 'mine'\n")
+    assert load_config("configs/scrl/shipped.py").work_dir == "mine"
+    assert len(logged) == 1

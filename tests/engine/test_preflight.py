@@ -52,6 +52,12 @@ def test_unknown_keywords_come_with_the_valid_ones(config_file, options, message
         check_config(load_config(config_file, options))
 
 
+@pytest.mark.parametrize("sampler", ["DefaultSampler", "mmengine.InfiniteSampler"])
+def test_photos_for_pretraining_need_a_sampler_that_knows_the_epoch(config_file, sampler):
+    with pytest.raises(InputError, match=r"train_dataloader\.sampler: .*the same crops.*EpochIndexSampler"):
+        check_config(load_config(config_file, {"train_dataloader.sampler.type": sampler}))
+
+
 def test_hook_priority_and_optimizer_constructor_keys_are_known(config_file):
     options = {"custom_hooks.0.priority": "LOW", "optim_wrapper.paramwise_cfg": dict(norm_decay_mult=0.0)}
     check_config(load_config(config_file, options))

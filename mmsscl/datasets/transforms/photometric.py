@@ -1,5 +1,4 @@
 """Photometric parameters, drawn in the worker and applied later on the device."""
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -9,6 +8,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from mmsscl.errors import InputError
+from mmsscl.names import did_you_mean, near_names
 from mmsscl.registry import TRANSFORMS
 from mmsscl.structures.photometric import (
     JITTER_ORDERS,
@@ -81,9 +81,9 @@ class PhotometricLaw:
         names = [field.name for field in fields(cls)]
         for key in config:
             if key not in names:
-                nearest = difflib.get_close_matches(str(key), names, n=1, cutoff=0.0)
+                hint = did_you_mean(near_names(str(key), names, count=1))
                 raise InputError(
-                    f"{where} has the unknown key {key!r}. Did you mean {nearest[0]!r}? Known keys: {', '.join(names)}."
+                    f"{where} has the unknown key {key!r}. {f'{hint} ' if hint else ''}Known keys: {', '.join(names)}."
                 )
         values = dict(config)
         for key in values.keys() & _BOUNDS.keys():

@@ -132,8 +132,9 @@ def test_all_probabilities_zero_give_the_identity() -> None:
 @pytest.mark.parametrize(
     ("views", "message"),
     [
-        ([{"brigthness": 0.4}, {}], r"views\[0\].*'brigthness'.*Did you mean 'brightness'"),
-        ([{}, {"solarise_prob": 0.2}], r"views\[1\].*'solarise_prob'.*Did you mean 'solarize_prob'"),
+        ([{"brigthness": 0.4}, {}], r"views\[0\].*'brigthness'.*Did you mean brightness\?"),
+        ([{"zebra": 1}, {}], r"unknown key 'zebra'\. Known keys: brightness"),
+        ([{}, {"solarise_prob": 0.2}], r"views\[1\].*'solarise_prob'.*Did you mean solarize_prob\?"),
         ([{"hue": 0.7}, {}], r"views\[0\]\['hue'\] is 0.7.*from 0 to 0.5"),
         ([{"jitter_prob": 80}, {}], r"\['jitter_prob'\] is 80.*from 0 to 1"),
         ([{"brightness": -0.1}, {}], r"\['brightness'\] is -0.1.*at least 0"),
