@@ -31,6 +31,9 @@ EXAMPLES = {
   mmsscl predict CONFIG CHECKPOINT photos/""",
 }
 
+LOCAL_RANK_VARIABLES = {"pytorch": "LOCAL_RANK", "slurm": "SLURM_LOCALID", "mpi": "OMPI_COMM_WORLD_LOCAL_RANK"}
+"""Where a launcher tells a process its number on its machine, by ``--launcher``."""
+
 HELP = {
     "train": "pretrain, fine-tune a detector or train a classifier: what the config says",
     "test": "evaluate a transfer or classification config on a checkpoint",
@@ -62,10 +65,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options) or 0)
     except InputError as error:
-        # one line per machine and not one per rank
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
+        _report(error, getattr(options, "launcher", "none"))
         return 2
+
+
+def _report(error: InputError, launcher: str) -> None:
+    text = _without_worker_traceback(str(error))
+    # whoever joined a process group has imported it
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        # from here on each rank reads its own part of the data: the error may be this rank's alone
+        print(f"[rank {distributed.get_rank()}] error: {text}", file=sys.stderr)
+    elif os.environ.get(LOCAL_RANK_VARIABLES.get(launcher, ""), "0") == "0":
+        # all processes of a machine read the same files before: one line a machine
+        print(f"error: {text}", file=sys.stderr)
+
+
+def _without_worker_traceback(text: str) -> str:
+    """torch puts the traceback of a data loader's worker into the message of the error that it raises again."""
+    if not text.startswith("Caught InputError"):
+        return text
+    return text.rpartition(f"{InputError.__module__}.{InputError.__qualname__}: ")[2].strip()
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

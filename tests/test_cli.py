@@ -2,9 +2,14 @@ import os
 import subprocess
 import sys
 
+import cv2
+import numpy as np
 import pytest
+import torch
 
 from mmsscl import cli
+from mmsscl.datasets import SceneImages
+from mmsscl.errors import InputError
 from tests.sample_runs import ROOT, write_checkpoint, write_pretraining_config
 
 
@@ -89,3 +94,94 @@ def test_tools_run_from_anywhere_and_default_the_work_dir(tmp_path):
     assert refused.returncode == 2
     assert "has no test_dataloader" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def fail_with(monkeypatch, text):
+    import mmsscl.engine.train
+
+    def fail(config, **options):
+        raise InputError(text)
+
+    monkeypatch.setattr(mmsscl.engine.train, "train", fail)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "variables", "printed"),
+    [
+        ("pytorch", {"RANK": "8", "LOCAL_RANK": "0"}, True),
+        ("pytorch", {"RANK": "3", "LOCAL_RANK": "3"}, False),
+        ("slurm", {"SLURM_PROCID": "8", "SLURM_LOCALID": "0"}, True),
+        ("slurm", {"SLURM_PROCID": "3", "SLURM_LOCALID": "3"}, False),
+        ("none", {"SLURM_PROCID": "3", "SLURM_LOCALID": "3", "RANK": "3", "LOCAL_RANK": "3"}, True),
+    ],
+)
+def test_before_the_process_group_one_process_a_machine_prints(monkeypatch, capsys, launcher, variables, printed):
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "SLURM_LOCALID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "0")  # what the command line sets where no launcher has
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    fail_with(monkeypatch, "no photos")
+    assert cli.main(["train", "a.py", "--launcher", launcher]) == 2
+    assert capsys.readouterr().err == ("error: no photos\n" if printed else "")
+
+
+def test_in_a_process_group_each_rank_prints_its_own_error(monkeypatch, capsys):
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 11)
+    fail_with(monkeypatch, "a.jpg is cut short")
+    assert cli.main(["train", "a.py", "--launcher", "pytorch"]) == 2
+    assert capsys.readouterr().err == "[rank 11] error: a.jpg is cut short\n"
+
+
+def train_with_a_worker(tmp_path, config):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        options = ["train_dataloader.num_workers=1", "train_dataloader.batch_size=2"]
+        return cli.main(["train", str(config), "--work-dir", str(tmp_path / "run"), "--cfg-options", *options])
+    finally:
+        torch.set_num_threads(threads)
+
+
+def error_lines(capsys):
+    """Standard error from the message on; the log goes there too."""
+    lines = capsys.readouterr().err.splitlines()
+    first = next(index for index, line in enumerate(lines) if line.startswith("error: "))
+    return lines[first:]
+
+
+def test_a_truncated_photo_met_by_a_worker_is_named_in_one_line(tmp_path, capsys):
+    config = write_pretraining_config(tmp_path, photos=4)
+    photo = tmp_path / "photos" / "2.jpg"
+    photo.write_bytes(photo.read_bytes()[:-200])
+    assert train_with_a_worker(tmp_path, config) == 2
+    (line,) = error_lines(capsys)
+    assert line.startswith(f"error: {photo}: the jpeg file is damaged or incomplete (cut short")
+
+
+def test_a_photo_deleted_after_listing_is_named_in_one_line(tmp_path, capsys, monkeypatch):
+    config = write_pretraining_config(tmp_path, photos=4)
+    photo = tmp_path / "photos" / "1.jpg"
+    list_photos = SceneImages.__init__
+
+    def list_and_lose(self, *arguments, **options):
+        list_photos(self, *arguments, **options)
+        photo.unlink()
+
+    monkeypatch.setattr(SceneImages, "__init__", list_and_lose)
+    assert train_with_a_worker(tmp_path, config) == 2
+    (line,) = error_lines(capsys)
+    assert str(photo) in line
+    assert "Traceback" not in line
+
+
+def test_gray_and_cmyk_photos_train(tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="OpenCV cannot write CMYK")
+    config = write_pretraining_config(tmp_path, photos=4)
+    pixels = np.random.default_rng(0).integers(0, 255, (96, 96, 4), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "photos" / "0.jpg"), pixels[..., 0])
+    image.fromarray(pixels, "CMYK").save(tmp_path / "photos" / "1.jpg")
+    assert train_with_a_worker(tmp_path, config) == 0
+    assert (tmp_path / "run" / "epoch_1.pth").is_file()
