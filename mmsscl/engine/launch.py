@@ -10,11 +10,13 @@ from mmengine.logging import print_log
 
 from mmsscl.errors import InputError
 
+WORKER_SETTINGS = ("persistent_workers", "prefetch_factor", "multiprocessing_context", "timeout")
 SYNC_NORMS = ("SyncBN", "MMSyncBN", "SyncBatchNorm", "NaiveSyncBN")
 
 
 def prepare_devices(config: Config, launcher: str) -> None:
-    """Make a config fit the machine it runs on: the CPU's norm layers, process group and data-parallel wrapper.
+    """Make a config fit the machine it runs on: data loaders without workers, the CPU's norm layers, process group and
+    data-parallel wrapper.
 
     On a machine without a GPU every synchronised batch norm becomes an ordinary one (torch's raises on the CPU), and
     ``--launcher pytorch`` runs over gloo. Call it before the runner is built.
@@ -27,6 +29,7 @@ def prepare_devices(config: Config, launcher: str) -> None:
         InputError: If a launcher's processes outnumber the GPUs, or a launcher needs a GPU and there is none.
     """
     config.launcher = launcher
+    drop_worker_settings(config)
     if torch.cuda.is_available():
         _require_gpu_per_process(launcher)
         return
@@ -51,6 +54,25 @@ def prepare_devices(config: Config, launcher: str) -> None:
     if config.get("find_unused_parameters"):
         wrapper.setdefault("find_unused_parameters", True)
     config.model_wrapper_cfg = wrapper
+
+
+def drop_worker_settings(config: Config) -> None:
+    """Switch off what only worker processes use in data loaders that have none; torch refuses the two together.
+
+    So ``num_workers=0`` alone is enough to load in the main process, whatever the config sets for its workers.
+
+    Args:
+        config: Changed in place; what was switched off is logged.
+    """
+    loaders = {name: config.get(name) for name in config if name.endswith("_dataloader")}
+    for name, loader in loaders.items():
+        if not isinstance(loader, dict) or loader.get("num_workers"):
+            continue
+        dropped = [key for key in WORKER_SETTINGS if loader.get(key)]
+        for key in dropped:
+            del loader[key]
+        if dropped:
+            print_log(f"{name}: no worker processes (num_workers=0), so {', '.join(dropped)} switched off", logger="current")
 
 
 def replace_sync_norm(node: Any) -> int:

@@ -1,6 +1,7 @@
 """The two-layer perceptron that projectors and predictors share."""
 from typing import Any
 
+import torch
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
@@ -16,8 +17,8 @@ class ProjectionMLP(nn.Module):
         in_channels: Input width.
         hidden_channels: Width between the two layers.
         out_channels: Output width.
-        norm_cfg: mmcv norm config; "BN" means ``BatchNorm1d`` here. Default ``dict(type="SyncBN")``, which mmengine's
-            Runner turns into plain BatchNorm where training is not distributed.
+        norm_cfg: mmcv norm config; "BN" means ``BatchNorm1d`` here. Default: SyncBN where there is a GPU (mmengine's
+            Runner turns it into plain BatchNorm where training is not distributed), else BN.
 
     Raises:
         InputError: A width below 1.
@@ -51,7 +52,8 @@ def build_row_norm(norm_cfg: dict[str, Any] | None, channels: int) -> nn.Module:
     """Build a norm layer for (M, channels) rows; mmcv's "BN" would be ``BatchNorm2d``, which refuses rows.
 
     Args:
-        norm_cfg: mmcv norm config, ``None`` for ``dict(type="SyncBN")``.
+        norm_cfg: mmcv norm config; ``None``: ``dict(type="SyncBN")`` on a machine with a GPU, else
+            ``dict(type="BN")``, since torch's synchronised one raises on a CPU. Both have the same parameters.
         channels: Number of channels.
 
     Returns:
@@ -60,7 +62,7 @@ def build_row_norm(norm_cfg: dict[str, Any] | None, channels: int) -> nn.Module:
     Raises:
         InputError: No "type" key, or a type unknown to mmcv.
     """
-    cfg = dict(norm_cfg if norm_cfg is not None else {"type": "SyncBN"})
+    cfg = dict(norm_cfg if norm_cfg is not None else {"type": "SyncBN" if torch.cuda.is_available() else "BN"})
     if "type" not in cfg:
         raise InputError(f"norm_cfg={norm_cfg!r} has no 'type'. Write for example dict(type='SyncBN').")
     if cfg["type"] == "BN":

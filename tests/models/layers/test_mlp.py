@@ -19,7 +19,8 @@ def test_layers_and_result():
     assert mlp.linear2.bias is None
 
 
-def test_default_is_sync_bn_and_reverts_to_the_same_result():
+def test_default_is_sync_bn_with_a_gpu_and_reverts_to_the_same_result(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     torch.manual_seed(0)
     mlp = ProjectionMLP(6, 10, 4)
     assert isinstance(mlp.norm, nn.SyncBatchNorm)
@@ -31,6 +32,22 @@ def test_default_is_sync_bn_and_reverts_to_the_same_result():
     assert list(reverted.state_dict()) == keys
     rows = torch.randn(8, 6)
     torch.testing.assert_close(reverted(rows), plain(rows), atol=0, rtol=0)
+
+
+def test_default_runs_in_cpu_processes(monkeypatch):
+    """In a process group mmengine keeps synchronised norms, and torch's refuses CPU tensors."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        default = ProjectionMLP(6, 10, 4)
+        assert default(torch.randn(8, 6)).shape == (8, 4)
+        with pytest.raises(ValueError, match="SyncBatchNorm"):
+            ProjectionMLP(6, 10, 4, {"type": "SyncBN"})(torch.randn(8, 6))
+    finally:
+        torch.distributed.destroy_process_group()
+    synchronised = ProjectionMLP(6, 10, 4, {"type": "SyncBN"})
+    assert list(default.state_dict()) == list(synchronised.state_dict())
 
 
 def test_norm_options_arrive_and_config_is_left_alone():
