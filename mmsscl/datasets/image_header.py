@@ -1,6 +1,6 @@
 """What the first bytes of a JPEG, PNG or WebP file say: format, size and EXIF orientation, with no pixel decoded."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 SUPPORTED_FORMATS = "JPEG, PNG or WebP"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -143,12 +143,13 @@ def _read_webp(data: bytes) -> ImageHeader:
 
 def _exif_orientation(tiff: bytes) -> int:
     """Orientation in a TIFF block (EXIF 2.3, section 4.6.4); 1 where it is absent or damaged, as decoders do."""
-    order = {b"II*\0": "little", b"MM\0*": "big"}.get(tiff[:4])
+    orders: dict[bytes, Literal["little", "big"]] = {b"II*\0": "little", b"MM\0*": "big"}
+    order = orders.get(tiff[:4])
     if order is None:
         return 1
 
     def number(start: int, size: int) -> int:
-        return int.from_bytes(tiff[start : start + size], "little" if order == "little" else "big")
+        return int.from_bytes(tiff[start : start + size], order)
 
     first = number(4, 4)
     for entry in range(first + 2, min(first + 2 + 12 * number(first, 2), len(tiff) - 11), 12):

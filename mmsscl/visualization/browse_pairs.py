@@ -13,6 +13,7 @@ from torch.utils.data import default_collate
 
 from mmsscl.datasets.encoded_image import EncodedImage
 from mmsscl.engine.config import load_config
+from mmsscl.engine.pair_data import complete_pair_data
 from mmsscl.errors import InputError
 from mmsscl.registry import DATASETS, MODELS
 from mmsscl.visualization.canvas import above, beside, contact_sheet, enlarge, put_label, write_png
@@ -78,6 +79,7 @@ def browse_pairs(config: Config, number: int = 8, epoch: int = 0) -> Iterator[tu
     if preprocessor_config is None:
         raise InputError(f"config {config.filename}: has no data_preprocessor, neither its own nor in model.")
     init_default_scope(config.get("default_scope", "mmsscl"))
+    complete_pair_data(config)
     dataset = DATASETS.build(dataset_config)
     preprocessor = MODELS.build(preprocessor_config).eval()
     for index in np.unique(np.linspace(0, len(dataset) - 1, min(number, len(dataset))).astype(int)):

@@ -63,6 +63,22 @@ def test_same_epoch_same_picture_and_other_epoch_other_picture(config_file: Path
     assert first.shape != later.shape or (first != later).any()
 
 
+def test_pairs_are_those_of_the_runs_seed(config_file: Path) -> None:
+    def picture(own: int | None, run: int | None) -> np.ndarray:
+        config = Config.fromfile(config_file)
+        config.train_dataloader.dataset.seed = own
+        if own is None:
+            del config.train_dataloader.dataset["seed"]
+        if run is not None:
+            config.randomness = dict(seed=run)
+        return next(iter(browse_pairs(config, 1)))[1]
+
+    of_the_run = picture(None, 5)
+    np.testing.assert_array_equal(of_the_run, picture(5, None))
+    default = picture(None, None)
+    assert of_the_run.shape != default.shape or (of_the_run != default).any()
+
+
 def test_augmentation_shows_in_the_lower_row_only(config_file: Path) -> None:
     """Without photometric strength both rows are the same picture, but for the line of text."""
     config = Config.fromfile(config_file)
