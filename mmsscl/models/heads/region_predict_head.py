@@ -25,7 +25,7 @@ class RegionPredictHead(BaseModule):
         in_channels: Width of the online projections.
         hidden_channels: Width of the predictor's hidden layer.
         out_channels: Width of the target projections.
-        norm_cfg: Norm of the predictor, default ``dict(type="SyncBN")``.
+        norm_cfg: Norm of the predictor, default: SyncBN, on a machine without a GPU BN.
         loss: Config of the loss, default ``dict(type="CosineLoss")``.
         init_cfg: mmengine's initialisation config; ``None`` keeps torch's defaults.
     """

@@ -19,7 +19,7 @@ class GlobalNeck(BaseModule):
         in_channels: Channels of the last feature map (512 for ResNet-18/34, 2048 for ResNet-50/101).
         hidden_channels: Width of the projector's hidden layer.
         out_channels: Width of the projections.
-        norm_cfg: Norm of the projector, default ``dict(type="SyncBN")``.
+        norm_cfg: Norm of the projector, default: SyncBN, on a machine without a GPU BN.
         init_cfg: mmengine's initialisation config; ``None`` keeps torch's defaults.
     """
 

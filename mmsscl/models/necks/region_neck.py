@@ -23,7 +23,7 @@ class RegionNeck(BaseModule):
         stride: View pixels a feature cell: 32 for a plain ResNet, 16 with ``strides=(1, 2, 2, 1)``.
         aligned: RoIAlign's half-pixel shift; SCRL's code has it off.
         sampling_ratio: RoIAlign's samples an axis; -1: adaptive.
-        norm_cfg: Norm of the projector, default ``dict(type="SyncBN")``.
+        norm_cfg: Norm of the projector, default: SyncBN, on a machine without a GPU BN.
         init_cfg: mmengine's initialisation config; ``None`` keeps torch's defaults.
     """
 
