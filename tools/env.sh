@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Finds or makes the Python environment. Use it as `source tools/env.sh` (then `python` is the right one), or run it.
 #
-#   an active venv or conda environment (not conda's base)   is used; what it holds already is left alone
+#   an active venv or conda environment (not conda's base)   is used: what it lacks is added
 #   else with CI=true                                        ${MMSSCL_ENV:-~/.cache/mmsscl}/<hash of pins and Python>
 #   else                                                     .venv in the checkout
 #
-# MMSSCL_PYTHON names the interpreter to build on. A half-made environment is completed, a broken one rebuilt, and a
-# second run takes a second: a stamp with the hash of the pins is written last.
+# In an active environment no version that is there changes; where one does not fit, the script says so and stops. One
+# exception: an OpenCV that cannot be imported is swapped for the headless build of the same version.
+# Elsewhere MMSSCL_PYTHON names the interpreter to build on; a half-made environment is completed, a broken one rebuilt.
+# A second run takes a second: a stamp with the hash of the pins is written last.
 
 if [ "${BASH_SOURCE[0]}" != "$0" ]; then
     # Sourced: the work happens in a shell of its own, so that neither its options nor its failure leak into the caller.
@@ -25,8 +27,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 unset PYTHONHOME
 heartbeat_pid=""
-log=$(mktemp "${TMPDIR:-/tmp}/mmsscl-env.XXXXXX")
-trap 'if [ -n "$heartbeat_pid" ]; then kill "$heartbeat_pid" 2>/dev/null || true; fi; rm -f "$log"' EXIT
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/mmsscl-env.XXXXXX")
+log=$scratch/log
+trap 'if [ -n "$heartbeat_pid" ]; then kill "$heartbeat_pid" 2>/dev/null || true; fi; rm -rf "$scratch"' EXIT
 
 say() { echo "[env] $*" >&2; }
 fail() { say "$@"; exit 1; }
@@ -66,6 +69,9 @@ supported() { # a pyenv shim may exist and still not run: ask it
 
 find_python() { # prints an interpreter; one that can make environments comes before one that cannot
     local candidate fallback=""
+    if [ -n "${MMSSCL_PYTHON:-}" ] && ! supported "$MMSSCL_PYTHON"; then
+        say "MMSSCL_PYTHON=$MMSSCL_PYTHON is no working Python 3.10, 3.11 or 3.12; looking for another"
+    fi
     for candidate in ${MMSSCL_PYTHON:+"$MMSSCL_PYTHON"} python3 python3.12 python3.11 python3.10 /usr/bin/python3; do
         command -v "$candidate" > /dev/null 2>&1 && supported "$candidate" || continue
         if "$candidate" -c 'import venv, ensurepip' > /dev/null 2>&1; then
@@ -113,27 +119,133 @@ problems() { # what `import mmsscl` would complain about; the file alone, as the
     "$python" -c 'import runpy; print("\n".join(runpy.run_path("mmsscl/environment.py")["find_problems"]()))'
 }
 
-has() { # has DISTRIBUTION...: all of them are installed
-    "$python" -c 'import sys; from importlib.metadata import version; [version(name) for name in sys.argv[1:]]' \
-        "$@" > /dev/null 2>&1
+lacking() { # lacking FILE: the lines of a requirements file that the environment lacks
+    "$python" -c '
+import re, sys
+from importlib.metadata import distributions
+from importlib.util import find_spec
+
+# these come from another distribution too (upstream family, headless build), or from a checkout on PYTHONPATH
+modules = {"onedl-mmengine": "mmengine", "onedl-mmcv": "mmcv", "onedl-mmpretrain": "mmpretrain",
+           "onedl-mmdetection": "mmdet", "opencv-python": "cv2"}
+present = {re.sub("[-_.]+", "-", d.metadata["Name"]).lower() for d in distributions() if d.metadata["Name"]}
+for line in open(sys.argv[1], encoding="utf-8"):
+    name = re.match(r"[\w.-]*", line)[0].lower()
+    if name and name not in present and not (name in modules and find_spec(modules[name])):
+        print(line.strip())
+' "$1"
+}
+
+hold() { # pip constraints that keep every installed version
+    "$python" -c '
+import re
+from importlib.metadata import distributions
+
+found = {}
+for d in distributions():
+    found.setdefault(re.sub("[-_.]+", "-", d.metadata["Name"] or "").lower(), d.version)
+for name, version in found.items():
+    if name and name != "mmsscl" and re.match(r"\d[\w.!+-]*$", version or ""):
+        print(f"{name}=={version}")
+'
+}
+
+add_lacking() { # add_lacking FILE: installs what it lists and the environment lacks
+    lacking "$1" > "$scratch/wanted" && hold > "$scratch/held" || return
+    pip_install --constraint "$scratch/held" -r "$scratch/wanted" && return
+    echo "The tested versions do not go with what is installed; trying any version of all but the OneDL packages."
+    sed '/^onedl-/!s/==[^ ;]*//' "$scratch/wanted" > "$scratch/loose"
+    pip_install --constraint "$scratch/held" -r "$scratch/loose"
+}
+
+torch_partner() { # pip arguments for the half of the pair torch 2.N, torchvision 0.(N + 15) that is missing
+    "$python" -c '
+import re
+from importlib.metadata import distributions
+
+found = {d.metadata["Name"]: d.version for d in distributions()}
+if "torch" in found:
+    there, partner, shift = found["torch"], "torchvision==0", 15
+else:
+    there, partner, shift = found.get("torchvision", ""), "torch==2", -15
+match = re.match(r"[02]\.(\d+)[^+]*\+?(cpu$|cu\d+$|rocm.*|xpu$|)", there)
+if match and int(match[1]) + shift >= 0:
+    # a build for one device (2.11.0+cpu) has its partner on an index of its own
+    index = f" --extra-index-url https://download.pytorch.org/whl/{match[2]}" if match[2] else ""
+    print(f"{partner}.{int(match[1]) + shift}.*{index}")
+'
+}
+
+add_torch_partner() {
+    hold > "$scratch/held" && pip_install --constraint "$scratch/held" "$@"
+}
+
+upstream_present() { # the distributions of the OpenMMLab family that are there, on one line
+    "$python" -c '
+from importlib.metadata import distributions
+family = {"mmengine", "mmcv", "mmcv-full", "mmcv-lite", "mmpretrain", "mmdet"}
+print(*sorted({d.metadata["Name"] for d in distributions()} & family))'
+}
+
+complete_active() { # adds to the active environment what it lacks, or stops before anything is touched
+    local found upstream file names
+    local way_out="Or deactivate it (unset VIRTUAL_ENV CONDA_PREFIX), and this script makes one of its own."
+    local -a partner
+    say "using the active environment $folder ($("$python" --version 2>&1)); versions that are there stay"
+    found=$(problems)
+    if grep -qv 'missing (searched\|^$' <<< "$found"; then
+        fail "the active environment does not fit, and is left as it is:" $'\n'"$found" $'\n'"$way_out"
+    fi
+    upstream=$(upstream_present)
+    names=$(sed -n "s/^the module '\([a-z]*\)' is missing.*/\1/p" <<< "$found" | tr '\n' ' ')
+    if [ -n "$upstream" ] && [ -n "$names" ]; then
+        fail "the active environment is left as it is: it holds $upstream (OpenMMLab's packages) but lacks ${names% }." \
+            "The OneDL packages this script would add write into the same folders." \
+            $'\n'"Complete it:  $python -m pip install $names" \
+            $'\n'"or empty it:  $python -m pip uninstall -y $upstream   (the next run adds OneDL's)" $'\n'"$way_out"
+    fi
+    if ! "$python" -m pip --version > /dev/null 2>&1; then
+        "$python" -c 'import ensurepip' > /dev/null 2>&1 || fail "the active environment $folder has no pip, and its" \
+            "Python has no ensurepip. Add pip: uv pip install --python $python pip" $'\n'"$way_out"
+        step "adding pip" "$python" -m ensurepip
+    fi
+    case "$found" in
+        *"torch and torchvision missing (searched"*)
+            step "adding torch and torchvision (about 90 s)" add_lacking requirements/torch.txt ;;
+        *"torch missing (searched"* | *"torchvision missing (searched"*)
+            read -r -a partner <<< "$(torch_partner)"
+            [ "${#partner[@]}" -eq 0 ] || step "adding ${partner[0]}" add_torch_partner "${partner[@]}" ;;
+    esac
+    for file in core test build; do
+        names=$(lacking "requirements/$file.txt" | sed 's/[=; ].*//' | sort -u | tr '\n' ' ')
+        [ -z "$names" ] || step "adding ${names% }" add_lacking "requirements/$file.txt"
+    done
+    found=$(problems)
+    [ -z "$found" ] || fail "the active environment does not fit:" $'\n'"$found" $'\n'"$way_out"
 }
 
 use_headless_opencv() { # the ordinary wheel links against libGL and libglib, which slim images lack
     local pin
-    pin=$(sed -n 's/^opencv-python==\([^ ;]*\).*/\1/p' requirements/core.txt)
+    pin=$("$python" -c 'from importlib.metadata import version; print(version("opencv-python"))' 2> /dev/null) ||
+        pin=$(sed -n 's/^opencv-python==\([^ ;]*\).*/\1/p' requirements/core.txt)
     "$python" -m pip uninstall --quiet --yes opencv-python opencv-python-headless
     pip_install --no-deps "opencv-python-headless==$pin"
 }
 
+cache=${MMSSCL_ENV:-${XDG_CACHE_HOME:-$HOME/.cache}/mmsscl}
 active=""
 if [ -n "${VIRTUAL_ENV:-}" ]; then
     active=$VIRTUAL_ENV
 elif [ -n "${CONDA_PREFIX:-}" ] && [ "${CONDA_DEFAULT_ENV:-}" != base ]; then
     active=$CONDA_PREFIX
 fi
+folder=$active
+if [ "$active" = "$root/.venv" ]; then # made by this script: follows the pins, and is not what it is itself rebuilt with
+    PATH=${PATH//"$active/bin:"/}
+    active=""
+fi
 
 if [ -n "$active" ]; then
-    folder=$active
     python=$folder/bin/python
     supported "$python" || fail "the active environment $active has no working Python 3.10, 3.11 or 3.12." \
         "Deactivate it (unset VIRTUAL_ENV CONDA_PREFIX), and this script makes one of its own"
@@ -141,8 +253,8 @@ if [ -n "$active" ]; then
 else
     base=$(find_python)
     key=$(pins_key "$base")
-    if [ "${CI:-}" = true ]; then
-        folder=${MMSSCL_ENV:-${XDG_CACHE_HOME:-$HOME/.cache}/mmsscl}/$key
+    if [ -z "$folder" ] && [ "${CI:-}" = true ]; then
+        folder=$cache/$key
     else
         folder=$root/.venv
     fi
@@ -166,19 +278,11 @@ if ! ready; then # the other run may have made it meanwhile
     previous=$(cut -d ' ' -f 1 "$stamp" 2>/dev/null || true)
     rm -f "$stamp"
     if [ -n "$active" ]; then
-        say "using the active environment $folder ($("$python" --version 2>&1))"
-        has torch || has torchvision || step "installing torch and torchvision (about 90 s)" \
-            pip_install -r requirements/torch.txt
-        if problems | grep -q "is missing"; then
-            step "installing mmengine, mmcv, mmpretrain, mmdet (about 2 minutes)" pip_install -r requirements/core.txt
-        fi
-        found=$(problems)
-        [ -z "$found" ] || fail "the active environment does not fit, and is left as it is:" $'\n'"$found" \
-            $'\n'"Or deactivate it, and this script makes one of its own."
-        has pytest hypothesis ruff mypy || step "installing the test tools" pip_install -r requirements/test.txt
-        has setuptools wheel || step "installing the build tools" pip_install -r requirements/build.txt
+        complete_active
     else
-        if ! { supported "$python" && "$python" -m pip --version > /dev/null 2>&1; }; then
+        # another Python version than asked for counts as broken
+        if ! { supported "$python" && [ "$(pins_key "$python")" = "$key" ] &&
+            "$python" -m pip --version > /dev/null 2>&1; }; then
             step "making $folder with $("$base" --version 2>&1)" make_venv "$base" "$folder"
             previous=""
         fi

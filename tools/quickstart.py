@@ -5,6 +5,7 @@ progress are passed on to the console. Run through ``bash tools/quickstart.sh``,
 """
 import argparse
 import json
+import os
 import re
 import shlex
 import shutil
@@ -18,6 +19,7 @@ PRETRAIN_CONFIG = "configs/quickstart/scrl_r18_toy.py"
 DETECTOR_CONFIG = "configs/quickstart/faster_rcnn_r18_fpn_toy.py"
 RANDOM_CONFIG = "configs/quickstart/faster_rcnn_r18_fpn_toy_random.py"
 UNLABELED_IMAGES = 1600
+MARKER = ".mmsscl_quickstart"
 # of what a stage prints: training and evaluation progress, results, errors; the rest stays in its log
 PROGRESS = re.compile(
     r"Iter\((?P<loop>train|val)\)\s+(?P<done>\[\s*\d+/\d+\])|coco/bbox_mAP: "
@@ -36,6 +38,34 @@ def progress(line: str) -> str | None:
         return LOG_PREFIX.sub("", line.rstrip())
     return f"{found['loop']:<5} {found['done']}  {'  '.join(FIGURES.findall(line))}"
 
+
+def prepare_folder(folder: Path) -> Path:
+    """Make an empty folder for the results and mark it; only what a quickstart made is ever emptied.
+
+    Args:
+        folder: absolute, or relative to the current folder.
+
+    Returns:
+        The folder relative to the checkout where it lies inside (as the summary and the configs name it), else absolute.
+    """
+    folder = Path(os.path.abspath(folder))
+    if folder.exists() and not folder.is_dir():
+        sys.exit(f"error: --out {folder} is a file. Name a folder, e.g. --out {folder}_results")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / MARKER).is_file():
+            sys.exit(
+                f"error: --out {folder} holds files that no quickstart wrote (it has no {MARKER}), and a quickstart "
+                f"starts by emptying its folder. Name another folder, e.g. --out {folder / 'quickstart'}, or empty it "
+                "yourself"
+            )
+        for child in folder.iterdir():
+            if child.is_dir() and not child.is_symlink():
+                shutil.rmtree(child)
+            elif child.name != MARKER:  # stays to the end: an interrupted run can be started again
+                child.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).write_text("Made by tools/quickstart.py, which empties this folder when it starts again.\n")
+    return folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
 
 
 class Stages:
@@ -100,14 +130,17 @@ def table(summary: dict, seconds: dict[str, float], total: float) -> str:
 
 def summarise(out: Path, stages: Stages) -> dict:
     """Collect the figures of all stages from their own logs."""
+    from mmengine.config import Config
+
     log = [row for row in scalars(out / "scrl") if "loss" in row]
+    batch_size = Config.fromfile(out / "scrl" / Path(PRETRAIN_CONFIG).name).train_dataloader.batch_size
     report = json.loads((out / "export.json").read_text())
     pretrained, random = detection_result(out / "detector"), detection_result(out / "detector_random")
     return {
         "pretrain": {
             "config": PRETRAIN_CONFIG,
             "images": UNLABELED_IMAGES,
-            "epochs": round(log[-1]["step"] * 32 / UNLABELED_IMAGES, 2),
+            "epochs": round(log[-1]["step"] * batch_size / UNLABELED_IMAGES, 2),
             "loss_first": log[0]["loss"],
             "loss_last": log[-1]["loss"],
             "projection_std": log[-1]["projection_std"],
@@ -124,20 +157,21 @@ def summarise(out: Path, stages: Stages) -> dict:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/quickstart"), help="folder of the results")
-    args = parser.parse_args()
-    out: Path = args.out
-    if out.is_dir():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-
+def has_fast_bfloat16() -> bool:
+    """True on GPUs and on processors with AMX, where bfloat16 halves the time; it slows all others down."""
     import torch
 
-    # bfloat16 halves the time on processors with AMX and on GPUs, and slows all others down
-    fast_bfloat16 = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
-    amp = ["--amp", "bf16"] if fast_bfloat16 else []
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)  # private: may go or move
+    return torch.cuda.is_available() or has_amx()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "work_dirs/quickstart", help="folder of the results")
+    out = prepare_folder(parser.parse_args().out)
+    os.chdir(ROOT)
+
+    amp = ["--amp", "bf16"] if has_fast_bfloat16() else []
     backbone, scenes = out / "backbone.pth", "data/toy_scenes"
     init = f"model.backbone.init_cfg.checkpoint={backbone}"
     start = time.perf_counter()

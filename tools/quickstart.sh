@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # From a bare machine to a fine-tuned detector: environment, embedded scenes, SCRL, export, Faster R-CNN twice, table.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+root=$(cd "$(dirname "$0")/.." && pwd)
 began=$SECONDS
-source tools/env.sh
+source "$root/tools/env.sh"
 echo "environment ready after $((SECONDS - began)) s"
-python tools/quickstart.py "$@"
+python "$root/tools/quickstart.py" "$@" # in the caller's folder: a relative --out means what it says there
 echo "quickstart took $((SECONDS - began)) s in all, environment included"
