@@ -10,6 +10,7 @@ from mmsscl.engine.config import load_config
 from mmsscl.engine.launch import leave_process_group
 from mmsscl.engine.train import build_errors_explained, build_runner
 from mmsscl.errors import InputError
+from mmsscl.zoo.key_difference import compare_keys, drop_pretrained_init
 
 
 def evaluate(
@@ -46,7 +47,7 @@ def evaluate(
     settings.work_dir = work_dir or settings.get("work_dir") or str(Path("work_dirs") / Path(config).stem)
     settings.load_from = str(checkpoint)
     settings.resume = False
-    _drop_initial_weights(settings._cfg_dict["model"])
+    drop_pretrained_init(settings._cfg_dict["model"])
     runner = build_runner(settings, launcher)
     require_same_architecture(runner.model, checkpoint)
     with build_errors_explained():
@@ -73,29 +74,9 @@ def require_same_architecture(model: Any, checkpoint: str | Path) -> None:
         return
     own = (model.module if is_model_wrapper(model) else model).state_dict()
     state = state_dict_of(load_checkpoint(checkpoint), checkpoint)
-    missing = [name for name in own if name not in state]
-    unexpected = [name for name in state if name not in own]
-    reshaped = [
-        f"{name} (file {tuple(state[name].shape)}, model {tuple(own[name].shape)})"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    if missing or unexpected or reshaped:
+    difference = compare_keys(own, state)
+    if difference:
         raise InputError(
-            f"checkpoint {checkpoint}: is not one of this config's model: {len(missing)} keys missing {missing[:4]}, "
-            f"{len(unexpected)} unexpected {unexpected[:4]}, {len(reshaped)} of another shape {reshaped[:4]}. "
+            f"checkpoint {checkpoint}: is not one of this config's model: {difference.describe()}. "
             "Evaluate with the config it was trained with (it lies beside the checkpoint)."
         )
-
-
-def _drop_initial_weights(node: Any) -> None:
-    """The checkpoint replaces them, and the file they came from may be gone."""
-    if isinstance(node, dict):
-        initial = node.get("init_cfg")
-        if isinstance(initial, dict) and initial.get("type") == "Pretrained":
-            node["init_cfg"] = None
-        for value in node.values():
-            _drop_initial_weights(value)
-    elif isinstance(node, (list, tuple)):
-        for item in node:
-            _drop_initial_weights(item)

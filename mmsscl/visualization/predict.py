@@ -19,6 +19,7 @@ from mmsscl.engine.dataset_from_json import set_num_classes
 from mmsscl.errors import InputError
 from mmsscl.visualization.canvas import contact_sheet, write_png
 from mmsscl.visualization.detections import draw_detections
+from mmsscl.zoo.key_difference import compare_keys, drop_pretrained_init
 from mmsscl.zoo.safe_load import load_checkpoint, state_dict_of
 
 _MOST_ON_SHEET = 16
@@ -124,7 +125,7 @@ def build_detector(config: Config, checkpoint: str, device: str = "cpu") -> Base
             f"config {config.filename}: its model ({model_config.get('type')}) is not a detector. "
             "Give the mmdet config that the checkpoint was fine-tuned with."
         )
-    _drop_init_cfg(model_config)
+    drop_pretrained_init(model_config)
     classes = _class_names(content, config)
     if config.get("dataset_from_json") is not None and classes:
         # the json may be out of reach where the detector is used; the checkpoint knows the classes
@@ -135,39 +136,16 @@ def build_detector(config: Config, checkpoint: str, device: str = "cpu") -> Base
     return detector.to(device).eval()
 
 
-def _drop_init_cfg(model_config: Any) -> None:
-    """Remove every pretrained initialisation: the checkpoint fills all, and the first file may be gone by now."""
-    if isinstance(model_config, dict):
-        if isinstance(model_config.get("init_cfg"), dict) and "checkpoint" in model_config["init_cfg"]:
-            model_config["init_cfg"] = None
-        for value in model_config.values():
-            _drop_init_cfg(value)
-    elif isinstance(model_config, (list, tuple)):
-        for value in model_config:
-            _drop_init_cfg(value)
-
-
 def _fill(detector: torch.nn.Module, tensors: dict[str, torch.Tensor], checkpoint: str, config: Config) -> None:
     wanted = detector.state_dict()
-    missing = sorted(wanted.keys() - tensors.keys())
-    unexpected = sorted(tensors.keys() - wanted.keys())
-    reshaped = sorted(
-        f"{name} {tuple(tensors[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in wanted.keys() & tensors.keys()
-        if tensors[name].shape != wanted[name].shape
-    )
+    difference = compare_keys(wanted, tensors)
     # further tensors (an EMA copy, a normaliser) do no harm, a tensor that is not filled does
-    if missing or reshaped:
-        parts = [
-            f"{len(names)} {kind}: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
-            for kind, names in (("missing", missing), ("mis-shaped", reshaped), ("unexpected", unexpected))
-            if names
-        ]
+    if difference.missing or difference.reshaped:
         hint = "It looks like a backbone only; fine-tune a detector from it first. " if not any(
             name.startswith(("rpn_head", "roi_head", "bbox_head", "neck.")) for name in tensors
         ) else ""  # fmt: skip
         raise InputError(
-            f"checkpoint {checkpoint}: does not fit the detector of {config.filename} ({'; '.join(parts)}). {hint}"
+            f"checkpoint {checkpoint}: does not fit the detector of {config.filename} ({difference.describe()}). {hint}"
             "Give the checkpoint that was fine-tuned with this config."
         )
     detector.load_state_dict({name: tensors[name] for name in wanted})

@@ -11,6 +11,7 @@ import torch
 
 from mmsscl.errors import InputError
 from mmsscl.version import __version__
+from mmsscl.zoo.key_difference import compare_keys
 from mmsscl.zoo.safe_load import load_checkpoint, state_dict_of
 
 BRANCH_PREFIXES = {"online": "backbone.", "target": "target.backbone."}
@@ -171,18 +172,11 @@ def _verify(
     config = dict(backbone_config, _scope_=scope) if isinstance(scope, str) else dict(backbone_config)
     backbone = MODELS.build(config)
     own = backbone.state_dict()
-    missing = sorted(own.keys() - state.keys())
-    unexpected = sorted(state.keys() - own.keys())
-    reshaped = [
-        f"{name}: file {tuple(state[name].shape)}, model {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    if missing or unexpected or reshaped:
+    difference = compare_keys(own, state)
+    if difference:
         raise InputError(
-            f"checkpoint {path}: its backbone is not the one its config describes ({_arch_name(backbone_config)}); "
-            f"missing {missing[:5]}, unexpected {unexpected[:5]}, other shape {reshaped[:5]}. "
-            "Export from the checkpoint as training wrote it."
+            f"checkpoint {path}: its backbone is not the one its config describes ({_arch_name(backbone_config)}): "
+            f"{difference.describe()}. Export from the checkpoint as training wrote it."
         )
     backbone.load_state_dict(state, strict=True)
     return len(own.keys() & state.keys()), len(own)

@@ -12,6 +12,7 @@ from torch import nn
 
 from mmsscl.errors import InputError
 from mmsscl.registry import HOOKS
+from mmsscl.zoo.key_difference import KeyDifference, compare_keys
 from mmsscl.zoo.safe_load import is_remote, load_checkpoint, state_dict_of
 
 
@@ -109,28 +110,21 @@ class BackboneWeightsHook(Hook):
 
     def _compare(self, backbone: nn.Module, state: dict[str, torch.Tensor], file: str, prefix: str) -> int:
         own = {name.replace("_orig_mod.", ""): value for name, value in backbone.state_dict().items()}
-        missing = [name for name in own if name not in state and not _matches(self.allow_missing, name)]
-        unexpected = [name for name in state if name not in own and not _matches(self.allow_unexpected, name)]
+        found = compare_keys(own, state)
+        difference = KeyDifference(
+            [name for name in found.missing if not _matches(self.allow_missing, name)],
+            [name for name in found.unexpected if not _matches(self.allow_unexpected, name)],
+            found.reshaped,
+        )
         shared = [name for name in own if name in state]
-        reshaped = [
-            f"{name} (file {tuple(state[name].shape)}, model {tuple(own[name].shape)})"
-            for name in shared
-            if own[name].shape != state[name].shape
-        ]
         differing = [
             name
             for name in shared
             if own[name].shape == state[name].shape
             and not torch.equal(own[name].detach().cpu(), state[name].cpu().to(own[name].dtype))
         ]
-        faults = {
-            "missing in the file": missing,
-            "unexpected in the file": unexpected,
-            "of another shape": reshaped,
-            "with other values (not loaded, or changed after loading)": differing,
-        }
-        if any(faults.values()):
-            listed = "; ".join(f"{len(keys)} {kind}: {_some(keys)}" for kind, keys in faults.items() if keys)
+        if difference or differing:
+            listed = difference.describe(with_other_values_than_the_file=differing)
             under = f" (its keys under {prefix!r})" if prefix else ""
             raise InputError(
                 f"backbone {type(backbone).__name__} and {file}{under} do not match: {listed}. Use a file of the same "
@@ -188,6 +182,3 @@ def _channel_order(preprocessor: nn.Module) -> str:
 def _matches(patterns: list[re.Pattern[str]], name: str) -> bool:
     return any(pattern.search(name) for pattern in patterns)
 
-
-def _some(keys: list[str], count: int = 12) -> str:
-    return ", ".join(keys[:count]) + (f", ... ({len(keys) - count} more)" if len(keys) > count else "")
