@@ -1,6 +1,6 @@
 """Two processes give the loss and the gradients of one on the same global batch."""
-import os
 import socket
+from datetime import timedelta
 
 import pytest
 import torch
@@ -10,12 +10,15 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmsscl.models.heads import RegionPredictHead
+from mmsscl.registry import MODELS
 
 VALID = {
     "unequal": torch.tensor([[1, 1, 1], [1, 1, 0], [0, 1, 0], [0, 0, 0]], dtype=torch.bool),
     "one_rank_empty": torch.tensor([[1, 0, 1], [1, 1, 1], [0, 0, 0], [0, 0, 0]], dtype=torch.bool),
     "all_empty": torch.zeros(4, 3, dtype=torch.bool),
 }
+# BYOL takes whole views: which boxes are valid changes nothing there.
+ALGORITHMS = [("SCRL", "unequal"), ("SCRL", "one_rank_empty"), ("SCRL", "all_empty"), ("BYOL", "all_empty")]
 
 
 class Regions(nn.Module):
@@ -46,14 +49,64 @@ def compute(model, rows, valid):
     return loss.detach(), [param.grad.clone() for param in model.parameters()]
 
 
+def make_algorithm(kind):
+    """A whole algorithm whose norms are all in eval mode: what an image gives does not depend on its neighbours."""
+    torch.manual_seed(2)
+    norm = {"type": "BN"}
+    # A quarter of ResNet-18's width: quick to build.
+    backbone = {
+        "type": "mmpretrain.ResNet", "depth": 18, "stem_channels": 16, "base_channels": 16, "out_indices": (3,),
+        "norm_cfg": norm,
+    }
+    model = MODELS.build({
+        "type": kind,
+        "backbone": backbone,
+        "neck": {
+            "type": "RegionNeck" if kind == "SCRL" else "GlobalNeck", "in_channels": 128, "hidden_channels": 16,
+            "out_channels": 8, "norm_cfg": norm,
+        },
+        "head": {
+            "type": "RegionPredictHead", "in_channels": 8, "hidden_channels": 16, "out_channels": 8, "norm_cfg": norm
+        },
+    })
+    with torch.no_grad():
+        # Another network than the online one, and views that are told apart.
+        for param in model.target.parameters():
+            param.mul_(1 + 0.2 * torch.randn_like(param))
+    return model.eval()
+
+
+def compute_algorithm(model, rows, valid):
+    generator = torch.Generator().manual_seed(3)
+    views = torch.randn(2, 4, 3, 64, 64, generator=generator)
+    low = 40 * torch.rand(4, 2, 3, 2, generator=generator)
+    boxes = torch.cat([low, low + 24 * (0.3 + 0.7 * torch.rand(4, 2, 3, 2, generator=generator))], dim=-1)
+    model.zero_grad()
+    pairs = {"boxes": boxes[rows], "valid": valid[rows]}
+    loss = model([view[rows] for view in views], pairs, mode="loss")["loss_cosine"]
+    loss.backward()
+    return loss.detach(), {
+        name.removeprefix("module."): param.grad.clone()
+        for name, param in model.named_parameters() if param.grad is not None
+    }
+
+
 def work(rank, port, folder):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", rank=rank, world_size=2)
+    distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2, timeout=timedelta(seconds=120)
+    )
     model = DistributedDataParallel(Regions())
     results = {name: compute(model, slice(2 * rank, 2 * rank + 2), valid) for name, valid in VALID.items()}
+    for kind, name in ALGORITHMS:
+        model = DistributedDataParallel(make_algorithm(kind))
+        results[kind, name] = compute_algorithm(model, slice(2 * rank, 2 * rank + 2), VALID[name])
     torch.save(results, f"{folder}/{rank}.pth")
     distributed.destroy_process_group()
+
+
+def work_as_second(_, port, folder):
+    work(1, port, folder)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +115,16 @@ def two_processes(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    multiprocessing.spawn(work, args=(port, str(folder)), nprocs=2)
+    # This process is rank 0: starting one, with all its imports, is what takes the time.
+    threads = torch.get_num_threads()
+    second = multiprocessing.spawn(work_as_second, args=(port, str(folder)), nprocs=1, join=False)
+    try:
+        work(0, port, str(folder))
+        second.join()
+    finally:
+        torch.set_num_threads(threads)
+        for process in second.processes:
+            process.kill()
     return [torch.load(folder / f"{rank}.pth") for rank in range(2)]
 
 
@@ -86,3 +148,32 @@ def test_a_mean_of_each_ranks_own_boxes_would_differ(two_processes):
     own = [compute(model, slice(2 * rank, 2 * rank + 2), valid)[0] for rank in range(2)]
     loss = compute(model, slice(0, 4), valid)[0]
     assert abs((own[0] + own[1]) / 2 - loss) > 1e-3
+
+
+def furthest(mine, expected):
+    """Largest distance of two networks' gradients, each parameter's relative to its length."""
+    assert mine.keys() == expected.keys()
+    return max(float((mine[name] - grad).norm() / grad.norm().clamp(min=1e-12)) for name, grad in expected.items())
+
+
+@pytest.mark.parametrize(("kind", "name"), ALGORITHMS)
+def test_whole_algorithms_equal_one_process(two_processes, kind, name):
+    model = make_algorithm(kind)
+    loss, grads = compute_algorithm(model, slice(0, 4), VALID[name])
+    torch.testing.assert_close((two_processes[0][kind, name][0] + two_processes[1][kind, name][0]) / 2, loss)
+    assert set(grads) == {key for key, _ in model.named_parameters() if not key.startswith("target.")}
+    for rank in range(2):
+        assert furthest(two_processes[rank][kind, name][1], grads) < 1e-4
+    if kind == "SCRL" and name == "all_empty":
+        assert loss == 0
+        assert not any(grad.any() for grad in grads.values())
+    else:
+        assert all(grad.any() for grad in grads.values())
+
+
+def test_a_rankwise_mean_would_give_other_gradients():
+    """The tolerance above can fail: normalising by each rank's own boxes moves the gradients by far more."""
+    model, valid = make_algorithm("SCRL"), VALID["unequal"]
+    own = [compute_algorithm(model, slice(2 * rank, 2 * rank + 2), valid)[1] for rank in range(2)]
+    mean = {name: (own[0][name] + own[1][name]) / 2 for name in own[0]}
+    assert furthest(mean, compute_algorithm(model, slice(0, 4), valid)[1]) > 1e-2
