@@ -6,6 +6,6 @@ dataset_from_json = dict(
     train='{{$MMSSCL_DATA:data/scenes}}/coco_mini/instances_train.json',
     val='{{$MMSSCL_DATA:data/scenes}}/coco_mini/instances_val.json',
     images='{{$MMSSCL_DATA:data/scenes}}/coco_mini/images')
-train_dataloader = dict(dataset=dict(pipeline={{_base_.train_pipeline_with_masks}}))
+train_dataloader = dict(batch_size=2, dataset=dict(pipeline={{_base_.train_pipeline_with_masks}}))
 val_evaluator = dict(metric=['bbox', 'segm'])
 test_evaluator = val_evaluator
