@@ -74,6 +74,7 @@ def check_environment() -> None:
 
 def _family_problems() -> list[str]:
     problems = []
+    missing = []
     families: dict[str, list[str]] = {"OneDL": [], "OpenMMLab": []}
     for module in MODULES:
         onedl, upstream = _installed(module.onedl.name), _installed(module.upstream.name)
@@ -88,10 +89,14 @@ def _family_problems() -> list[str]:
             families["OneDL" if found is onedl else "OpenMMLab"].append(_describe(found))
             problems += _version_problems(found, release)
         elif not _importable(module.name):
-            problems.append(
-                f"the module {module.name!r} is missing (searched {sys.prefix}). Install the family it belongs to: "
-                f"{_pip()} install {FAMILY}"
-            )
+            missing.append(module.name)
+    # beside packages of OpenMMLab's own family, its continuation would overwrite their files
+    remedy = (
+        f"Remove what is there and install one whole family: {_reinstall_family()}"
+        if families["OpenMMLab"]
+        else f"Install the family it belongs to: {_pip()} install {FAMILY}"
+    )
+    problems += [f"the module {name!r} is missing (searched {sys.prefix}). {remedy}" for name in missing]
     for name in SUPERSEDED:
         old = _installed(name)
         if old is not None:

@@ -60,6 +60,10 @@ BAD = {
         ONEDL | {"torch": "2.9.1"},
         ["torchvision missing", "beside torch 2.9.1", "must match", "install torch==2.11.0 torchvision==0.26.0"],
     ),
+    "mmpretrain missing beside OpenMMLab's own": (
+        TORCH | {name: version for name, version in OPENMMLAB.items() if name != "mmpretrain"},
+        ["'mmpretrain' is missing", "Remove what is there and install one whole family", "uninstall -y mmengine"],
+    ),
     "mmpretrain missing": (
         TORCH | {name: version for name, version in ONEDL.items() if name != "onedl-mmpretrain"},
         ["'mmpretrain' is missing", "onedl-mmpretrain>=1.3.0"],
