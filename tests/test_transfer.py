@@ -158,6 +158,29 @@ def test_linear_probe_trains_only_the_head(tmp_path):
     assert 0 <= metrics["accuracy/top1"] <= 100
 
 
+def test_chosen_classes_keep_the_files_order_and_leave_the_others_out(tmp_path):
+    options = write_coco(tmp_path, ("red", "green", "blue")) | {"dataset_from_json.classes": ["blue", "red"]}
+    config = load_config(ROOT / "configs/transfer/mask_rcnn_r50_fpn_custom.py", options)
+    apply_dataset_from_json(config)
+    assert config.model.roi_head.bbox_head.num_classes == config.model.roi_head.mask_head.num_classes == 2
+    register_scope("mmdet")
+    from mmdet.registry import DATASETS
+
+    dataset = DATASETS.build(dict(config.train_dataloader.dataset, pipeline=[]))
+    content = json.loads((tmp_path / "train.json").read_text())
+    label_of = {category["id"]: {"red": 0, "blue": 1}.get(category["name"]) for category in content["categories"]}
+    for index in range(len(dataset)):
+        record = dataset.get_data_info(index)
+        expected = [
+            (label_of[annotation["category_id"]], annotation["bbox"][:2])
+            for annotation in content["annotations"]
+            if annotation["image_id"] == record["img_id"] and label_of[annotation["category_id"]] is not None
+        ]
+        assert [(item["bbox_label"], item["bbox"][:2]) for item in record["instances"]] == expected
+    assert len(dataset) == 4
+    assert dataset.metainfo["classes"] == ("red", "blue")
+
+
 def edited(file, change):
     content = json.loads(file.read_text())
     change(content)
@@ -174,12 +197,24 @@ def edited(file, change):
         ("train", lambda c: c["categories"].append(dict(id=3, name="red")), "distinct names"),
         ("val", lambda c: c["images"][0].update(file_name="gone.jpg"), r"image 'gone\.jpg' is not in"),
         ("train", lambda c: [a.update(segmentation=[]) for a in c["annotations"]], "no annotation has a segmentation"),
+        ("val", lambda c: [a.update(category_id=7) for a in c["annotations"]], r"val\.json: no annotation is of the cl"),
     ],
 )
 def test_unusable_json_is_named(tmp_path, split, change, message):
     options = write_coco(tmp_path)
     edited(tmp_path / f"{split}.json", change)
     config = load_config(ROOT / "configs/transfer/mask_rcnn_r50_fpn_custom.py", options)
+    with pytest.raises(InputError, match=message):
+        apply_dataset_from_json(config)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [(["gren"], r"train\.json has no category 'gren'\. Did you mean green\?"), ([], r"classes: is empty")],
+)
+def test_classes_that_cannot_be_chosen_are_named(tmp_path, classes, message):
+    options = write_coco(tmp_path) | {"dataset_from_json.classes": classes}
+    config = load_config(ROOT / "configs/transfer/faster_rcnn_r50_fpn_custom.py", options)
     with pytest.raises(InputError, match=message):
         apply_dataset_from_json(config)
 

@@ -168,19 +168,25 @@ def has_fast_bfloat16() -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "work_dirs/quickstart", help="folder of the results")
-    out = prepare_folder(parser.parse_args().out)
+    parser.add_argument("--seed", type=int, default=0, help="of the scenes, the pretraining and both fine-tunings")
+    arguments = parser.parse_args()
+    if arguments.seed < 0:
+        sys.exit(f"error: --seed {arguments.seed} is negative. Choose a seed of 0 or more")
+    out = prepare_folder(arguments.out)
     os.chdir(ROOT)
 
     amp = ["--amp", "bf16"] if has_fast_bfloat16() else []
     backbone, scenes = out / "backbone.pth", "data/toy_scenes"
+    seed = ["--cfg-options", f"randomness.seed={arguments.seed}"]
     init = f"model.backbone.init_cfg.checkpoint={backbone}"
     start = time.perf_counter()
     stages = Stages(out)
     stages.run(
         "render scenes",
-        ["tools/data/make_toy_scenes.py", scenes, "--train", "400", "--val", "200", "--unlabeled", str(UNLABELED_IMAGES)],
+        ["tools/data/make_toy_scenes.py", scenes, "--train", "400", "--val", "200", "--unlabeled", str(UNLABELED_IMAGES),
+         "--seed", str(arguments.seed)],
     )
-    stages.run("pretrain SCRL", ["tools/train.py", PRETRAIN_CONFIG, "--work-dir", str(out / "scrl"), *amp])
+    stages.run("pretrain SCRL", ["tools/train.py", PRETRAIN_CONFIG, "--work-dir", str(out / "scrl"), *amp, *seed])
     checkpoint = out / "scrl" / (out / "scrl" / "last_checkpoint").read_text().strip().rsplit("/", 1)[-1]
     stages.run(
         "export backbone",
@@ -188,14 +194,15 @@ def main() -> None:
     )
     stages.run(
         "fine-tune from SCRL",
-        ["tools/train.py", DETECTOR_CONFIG, "--work-dir", str(out / "detector"), "--cfg-options", init, *amp],
+        ["tools/train.py", DETECTOR_CONFIG, "--work-dir", str(out / "detector"), *amp, *seed, init],
     )
     stages.run(
-        "fine-tune from random", ["tools/train.py", RANDOM_CONFIG, "--work-dir", str(out / "detector_random"), *amp]
+        "fine-tune from random",
+        ["tools/train.py", RANDOM_CONFIG, "--work-dir", str(out / "detector_random"), *amp, *seed],
     )
     stages.run(
         "draw matched boxes",
-        ["tools/browse_pairs.py", PRETRAIN_CONFIG, "--out", str(out / "matched_boxes"), "--number", "4"],
+        ["tools/browse_pairs.py", PRETRAIN_CONFIG, "--out", str(out / "matched_boxes"), "--number", "4", *seed],
     )
     detector = next((out / "detector").glob("iter_*.pth"))
     stages.run(
@@ -203,7 +210,7 @@ def main() -> None:
         ["tools/predict.py", DETECTOR_CONFIG, str(detector), f"{scenes}/val", "--out", str(out / "detections"),
          "--max-images", "6"],
     )
-    summary = summarise(out, stages)
+    summary = {"seed": arguments.seed, **summarise(out, stages)}
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     print("\n" + table(summary, stages.seconds, time.perf_counter() - start))
     print(f"\npictures: {out}/matched_boxes, {out}/detections\nsummary:  {out}/summary.json")

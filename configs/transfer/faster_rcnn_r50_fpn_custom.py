@@ -9,9 +9,10 @@ python tools/train.py configs/transfer/faster_rcnn_r50_fpn_custom.py --cfg-optio
 
 _base_ = ["./faster_rcnn_r50_fpn_syncbn_1x_coco.py"]
 
-# images: the folder that the file_name entries are relative to; val_images where validation photos lie elsewhere
+# images: the folder that the file_name entries are relative to; val_images where validation photos lie elsewhere;
+# classes: names of some categories to detect these alone
 dataset_from_json = dict(
-    train="data/custom/train.json", val="data/custom/val.json", images="data/custom/images", val_images=None
+    train="data/custom/train.json", val="data/custom/val.json", images="data/custom/images", val_images=None, classes=None
 )
 
 train_dataloader = dict(batch_size=4, num_workers=4)

@@ -7,16 +7,18 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsscl.errors import InputError
+from mmsscl.names import did_you_mean, near_names
 
-KEYS = ("train", "val", "images", "val_images")
+KEYS = ("train", "val", "images", "val_images", "classes")
 
 
 def apply_dataset_from_json(config: Config) -> None:
     """Fill datasets, evaluators and every ``num_classes`` of a detection config from its ``dataset_from_json``.
 
-    ``dataset_from_json = dict(train="train.json", val="val.json", images="photos/", val_images=None)`` at the top level
-    of a config: class names come from the ``categories`` of ``train``, in the file's order; images are searched in
-    ``images`` (``val_images`` for the validation set where it differs). A config without the key is left alone.
+    ``dataset_from_json = dict(train="train.json", val="val.json", images="photos/", val_images=None, classes=None)`` at
+    the top level of a config: class names come from the ``categories`` of ``train``, in the file's order; ``classes``
+    picks some of them by name (objects of the others are background then). Images are searched in ``images``
+    (``val_images`` for the validation set where it differs). A config without the key is left alone.
 
     Args:
         config: Changed in place: ``metainfo.classes``, ``ann_file``, ``data_prefix`` and ``data_root`` of the three data
@@ -38,9 +40,10 @@ def apply_dataset_from_json(config: Config) -> None:
     train, val = _read(train_file), _read(val_file)
     classes = _classes(train, train_file)
     _require_same_classes(classes, _classes(val, val_file), train_file, val_file)
+    classes = _chosen_classes(given.get("classes"), classes, train_file)
     masks = _needs_masks(config)
     for content, file, images in ((train, train_file, train_images), (val, val_file, val_images)):
-        _require_usable(content, file, images, masks)
+        _require_usable(content, file, images, classes, masks)
     places = {
         "train_dataloader": (train_file, train_images),
         "val_dataloader": (val_file, val_images),
@@ -108,6 +111,20 @@ def _classes(content: dict[str, Any], file: Path) -> list[str]:
     return names
 
 
+def _chosen_classes(chosen: Any, classes: list[str], file: Path) -> list[str]:
+    if chosen is None:
+        return classes
+    chosen = [chosen] if isinstance(chosen, str) else list(chosen)
+    for name in chosen:
+        if name not in classes:
+            near = did_you_mean(near_names(str(name), classes), f"Its categories: {', '.join(classes[:20])}.")
+            raise InputError(f"dataset_from_json.classes: {file} has no category {name!r}. {near}")
+    if not chosen:
+        raise InputError("dataset_from_json.classes: is empty. Name categories of the json, or None for all of them.")
+    # mmdet numbers labels in the file's order, whatever the order of the names
+    return [name for name in classes if name in chosen]
+
+
 def _require_same_classes(train: list[str], val: list[str], train_file: Path, val_file: Path) -> None:
     if train == val:
         return
@@ -122,7 +139,7 @@ def _require_same_classes(train: list[str], val: list[str], train_file: Path, va
     )
 
 
-def _require_usable(content: dict[str, Any], file: Path, images: Path, masks: bool) -> None:
+def _require_usable(content: dict[str, Any], file: Path, images: Path, classes: list[str], masks: bool) -> None:
     for image in content["images"]:
         name = image.get("file_name")
         if not name or not (images / str(name)).is_file():
@@ -130,7 +147,14 @@ def _require_usable(content: dict[str, Any], file: Path, images: Path, masks: bo
                 f"{file}: image {name!r} is not in {images}. Set dataset_from_json.images (or val_images) to the folder "
                 "that the file_name entries are relative to."
             )
-    if masks and not any(annotation.get("segmentation") for annotation in content["annotations"]):
+    wanted = {category.get("id") for category in content["categories"] if category["name"] in classes}
+    annotations = [annotation for annotation in content["annotations"] if annotation.get("category_id") in wanted]
+    if not annotations:
+        raise InputError(
+            f"{file}: no annotation is of the classes {', '.join(classes[:20])}: nothing to learn or to measure. Give "
+            "each annotation the category_id of one of these, or choose others by dataset_from_json.classes."
+        )
+    if masks and not any(annotation.get("segmentation") for annotation in annotations):
         raise InputError(
             f"{file}: no annotation has a segmentation, and this config trains masks. "
             "Use the Faster R-CNN config, or export polygons."

@@ -149,3 +149,34 @@ def test_table(quickstart: ModuleType, summary: dict) -> None:
 def test_summary_without_a_logged_run(quickstart: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"no scalars.json under"):
         quickstart.scalars(tmp_path)
+
+
+def test_one_seed_reaches_every_random_stage(
+    quickstart: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: dict[str, list[str]] = {}
+
+    def record(self: object, name: str, command: list[str]) -> None:
+        commands[name] = command
+        if name == "pretrain SCRL":
+            (tmp_path / "out" / "scrl").mkdir()
+            (tmp_path / "out" / "scrl" / "last_checkpoint").write_text("iter_150.pth")
+        if name == "draw matched boxes":
+            raise SystemExit(0)  # what comes next reads a real run's files
+
+    monkeypatch.setattr(quickstart.Stages, "run", record)
+    monkeypatch.setattr("sys.argv", ["quickstart.py", "--out", str(tmp_path / "out"), "--seed", "7"])
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit):
+        quickstart.main()
+    assert commands.pop("render scenes")[-2:] == ["--seed", "7"]
+    del commands["export backbone"]
+    assert len(commands) == 4
+    assert all("randomness.seed=7" in command for command in commands.values())
+
+
+def test_a_negative_seed_is_refused(quickstart: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["quickstart.py", "--out", str(tmp_path / "out"), "--seed", "-1"])
+    with pytest.raises(SystemExit, match="--seed -1 is negative"):
+        quickstart.main()
+    assert not (tmp_path / "out").exists()
