@@ -111,8 +111,8 @@ make_venv() { # make_venv PYTHON FOLDER
     fi
 }
 
-pip_install() {
-    "$python" -m pip install --quiet --disable-pip-version-check --no-input --progress-bar off "$@"
+pip_install() { # Python compiles the modules that are imported when they are; pip would compile all 14,000
+    "$python" -m pip install --quiet --disable-pip-version-check --no-input --progress-bar off --no-compile "$@"
 }
 
 problems() { # what `import mmsscl` would complain about; the file alone, as the package refuses to load then
