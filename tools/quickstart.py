@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,6 +20,7 @@ PRETRAIN_CONFIG = "configs/quickstart/scrl_r18_toy.py"
 DETECTOR_CONFIG = "configs/quickstart/faster_rcnn_r18_fpn_toy.py"
 RANDOM_CONFIG = "configs/quickstart/faster_rcnn_r18_fpn_toy_random.py"
 UNLABELED_IMAGES = 1600
+STAGES = 7
 MARKER = ".mmsscl_quickstart"
 # of what a stage prints: training and evaluation progress, results, errors; the rest stays in its log
 PROGRESS = re.compile(
@@ -75,26 +77,58 @@ class Stages:
         self.out = out
         self.seconds: dict[str, float] = {}
 
-    def run(self, name: str, command: list[str]) -> None:
-        """Run one stage; stop the quickstart with its log's end when it fails."""
-        print(f"\n[{len(self.seconds) + 1}/7] {name}\n$ python {shlex.join(command)}", flush=True)
-        log_path = self.out / f"{name.replace(' ', '_')}.log"
-        start = time.perf_counter()
-        with open(log_path, "w", encoding="utf-8") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-u", *command], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    def run(self, *commands: tuple[str, list[str]]) -> None:
+        """Run a stage, or several side by side; stop the quickstart with the log's end of one that fails.
+
+        Args:
+            commands: name of each stage, and the arguments of its Python process.
+        """
+        first = len(self.seconds) + 1
+        for number, (name, command) in enumerate(commands, start=first):
+            print(f"\n[{number}/{STAGES}] {name}\n$ python {shlex.join(command)}", flush=True)
+        environment = dict(os.environ)
+        if len(commands) > 1:
+            # threads of processes side by side would only fight over the cores
+            environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // len(commands)))
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-u", *command], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
             )
+            for _, command in commands
+        ]  # fmt: skip
+        failed: list[tuple[str, int]] = []
+        with ThreadPoolExecutor(len(commands)) as pool:
+            followers = {
+                pool.submit(self._follow, name, process, f"[{name}] " if len(commands) > 1 else ""): name
+                for (name, _), process in zip(commands, processes)
+            }
+            for follower in as_completed(followers):
+                if follower.result() != 0:
+                    failed.append((followers[follower], follower.result()))
+                    for process in processes:
+                        process.terminate()
+        if failed:
+            name, status = failed[0]  # later ones were stopped because of it
+            tail = "\n".join(self._log_path(name).read_text(encoding="utf-8").splitlines()[-25:])
+            sys.exit(f"{tail}\nerror: the stage '{name}' failed (exit {status}); full log: {self._log_path(name)}")
+
+    def _follow(self, name: str, process: subprocess.Popen, label: str) -> int:
+        """Keep a process's output, pass its progress on, note its time; its exit status."""
+        start = time.perf_counter()
+        with open(self._log_path(name), "w", encoding="utf-8") as log:
             assert process.stdout is not None
             for line in process.stdout:
                 log.write(line)
                 shown = progress(line)
                 if shown is not None:
-                    print(f"  {shown}", flush=True)
-            process.wait()
+                    print(f"  {label}{shown}", flush=True)
+        status = process.wait()
         self.seconds[name] = round(time.perf_counter() - start, 1)
-        if process.returncode != 0:
-            tail = "\n".join(log_path.read_text(encoding="utf-8").splitlines()[-25:])
-            sys.exit(f"{tail}\nerror: the stage '{name}' failed (exit {process.returncode}); full log: {log_path}")
+        return status
+
+    def _log_path(self, name: str) -> Path:
+        return self.out / f"{name.replace(' ', '_')}.log"
 
 
 def scalars(work_dir: Path) -> list[dict]:
@@ -181,35 +215,32 @@ def main() -> None:
     init = f"model.backbone.init_cfg.checkpoint={backbone}"
     start = time.perf_counter()
     stages = Stages(out)
-    stages.run(
-        "render scenes",
-        ["tools/data/make_toy_scenes.py", scenes, "--train", "400", "--val", "200", "--unlabeled", str(UNLABELED_IMAGES),
-         "--seed", str(arguments.seed)],
-    )
-    stages.run("pretrain SCRL", ["tools/train.py", PRETRAIN_CONFIG, "--work-dir", str(out / "scrl"), *amp, *seed])
+    stages.run(("render scenes", [
+        "tools/data/make_toy_scenes.py", scenes, "--train", "400", "--val", "200", "--unlabeled", str(UNLABELED_IMAGES),
+        "--seed", str(arguments.seed),
+    ]))  # fmt: skip
+    stages.run(("pretrain SCRL", ["tools/train.py", PRETRAIN_CONFIG, "--work-dir", str(out / "scrl"), *amp, *seed]))
     checkpoint = out / "scrl" / (out / "scrl" / "last_checkpoint").read_text().strip().rsplit("/", 1)[-1]
+    stages.run(("export backbone", [
+        "tools/export_backbone.py", str(checkpoint), str(backbone), "--report", str(out / "export.json"),
+    ]))  # fmt: skip
+    # side by side: two cores finish both together in the time that one alone would take on both
     stages.run(
-        "export backbone",
-        ["tools/export_backbone.py", str(checkpoint), str(backbone), "--report", str(out / "export.json")],
-    )
-    stages.run(
-        "fine-tune from SCRL",
-        ["tools/train.py", DETECTOR_CONFIG, "--work-dir", str(out / "detector"), *amp, *seed, init],
-    )
-    stages.run(
-        "fine-tune from random",
-        ["tools/train.py", RANDOM_CONFIG, "--work-dir", str(out / "detector_random"), *amp, *seed],
-    )
-    stages.run(
-        "draw matched boxes",
-        ["tools/browse_pairs.py", PRETRAIN_CONFIG, "--out", str(out / "matched_boxes"), "--number", "4", *seed],
-    )
+        ("fine-tune from SCRL", [
+            "tools/train.py", DETECTOR_CONFIG, "--work-dir", str(out / "detector"), *amp, *seed, init,
+        ]),
+        ("fine-tune from random", [
+            "tools/train.py", RANDOM_CONFIG, "--work-dir", str(out / "detector_random"), *amp, *seed,
+        ]),
+    )  # fmt: skip
+    stages.run(("draw matched boxes", [
+        "tools/browse_pairs.py", PRETRAIN_CONFIG, "--out", str(out / "matched_boxes"), "--number", "4", *seed,
+    ]))  # fmt: skip
     detector = next((out / "detector").glob("iter_*.pth"))
-    stages.run(
-        "draw detections",
-        ["tools/predict.py", DETECTOR_CONFIG, str(detector), f"{scenes}/val", "--out", str(out / "detections"),
-         "--max-images", "6"],
-    )
+    stages.run(("draw detections", [
+        "tools/predict.py", DETECTOR_CONFIG, str(detector), f"{scenes}/val", "--out", str(out / "detections"),
+        "--max-images", "6",
+    ]))  # fmt: skip
     summary = {"seed": arguments.seed, **summarise(out, stages)}
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     print("\n" + table(summary, stages.seconds, time.perf_counter() - start))

@@ -17,7 +17,7 @@ train_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=32,
+    batch_size=16,
     num_workers=1,
     pin_memory=False,
     dataset=dict(data_root='data/toy_scenes/unlabeled/', pipeline=train_pipeline))
@@ -25,11 +25,12 @@ train_dataloader = dict(
 optim_wrapper = dict(
     _delete_=True, type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
-    dict(type='CosineAnnealingLR', by_epoch=False, T_max=130, eta_min=0.0, begin=20, end=150),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=40),
+    dict(type='CosineAnnealingLR', by_epoch=False, T_max=360, eta_min=0.0, begin=40, end=400),
 ]
-train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=150)
-custom_hooks = [dict(type='MomentumUpdateHook', momentum=0.97)]
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=400)
+# a target that moves as slowly as in a long run would still hold its random start when this one ends
+custom_hooks = [dict(type='MomentumUpdateHook', momentum=0.95)]
 default_hooks = dict(
-    logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=150, max_keep_ckpts=1))
-log_processor = dict(window_size=10, by_epoch=False)
+    logger=dict(interval=20), checkpoint=dict(by_epoch=False, interval=400, max_keep_ckpts=1))
+log_processor = dict(window_size=20, by_epoch=False)

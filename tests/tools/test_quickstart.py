@@ -1,6 +1,7 @@
 """tools/quickstart.py without its stages: what it shows, what it deletes, what it writes."""
 import importlib.util
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -156,12 +157,12 @@ def test_one_seed_reaches_every_random_stage(
 ) -> None:
     commands: dict[str, list[str]] = {}
 
-    def record(self: object, name: str, command: list[str]) -> None:
-        commands[name] = command
-        if name == "pretrain SCRL":
+    def record(self: object, *stages: tuple[str, list[str]]) -> None:
+        commands.update(stages)
+        if "pretrain SCRL" in dict(stages):
             (tmp_path / "out" / "scrl").mkdir()
-            (tmp_path / "out" / "scrl" / "last_checkpoint").write_text("iter_150.pth")
-        if name == "draw matched boxes":
+            (tmp_path / "out" / "scrl" / "last_checkpoint").write_text("iter_400.pth")
+        if "draw matched boxes" in dict(stages):
             raise SystemExit(0)  # what comes next reads a real run's files
 
     monkeypatch.setattr(quickstart.Stages, "run", record)
@@ -180,3 +181,35 @@ def test_a_negative_seed_is_refused(quickstart: ModuleType, tmp_path: Path, monk
     with pytest.raises(SystemExit, match="--seed -1 is negative"):
         quickstart.main()
     assert not (tmp_path / "out").exists()
+
+
+def test_stages_side_by_side_share_the_cores_and_are_labelled(
+    quickstart: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "stage.py"
+    script.write_text(
+        "import os, sys, time\n"
+        "mine, other = sys.argv[1:]\n"
+        "open(mine, 'w').close()\n"
+        "while not os.path.exists(other): time.sleep(.01)\n"  # ends only where both run at once
+        "print('classes:', os.environ['OMP_NUM_THREADS'])\n"
+    )
+    stages = quickstart.Stages(tmp_path)
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    stages.run(("one", [str(script), first, second]), ("two", [str(script), second, first]))
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    out = capsys.readouterr().out
+    assert f"[one] classes: {threads}" in out
+    assert f"[two] classes: {threads}" in out
+    assert "[1/7] one" in out
+    assert "[2/7] two" in out
+    assert set(stages.seconds) == {"one", "two"}
+    assert (tmp_path / "two.log").read_text() == f"classes: {threads}\n"
+
+
+def test_a_failing_stage_stops_the_one_beside_it_and_shows_its_log(quickstart: ModuleType, tmp_path: Path) -> None:
+    endless, failing = tmp_path / "endless.py", tmp_path / "failing.py"
+    endless.write_text("import time\ntime.sleep(600)\n")
+    failing.write_text("import sys\nprint('what went wrong')\nsys.exit(3)\n")
+    with pytest.raises(SystemExit, match=r"(?s)what went wrong.*the stage 'bad one' failed \(exit 3\).*bad_one\.log"):
+        quickstart.Stages(tmp_path).run(("good", [str(endless)]), ("bad one", [str(failing)]))
