@@ -111,8 +111,11 @@ make_venv() { # make_venv PYTHON FOLDER
     fi
 }
 
-pip_install() { # Python compiles the modules that are imported when they are; pip would compile all 14,000
-    "$python" -m pip install --quiet --disable-pip-version-check --no-input --progress-bar off --no-compile "$@"
+pip_install() {
+    # Python compiles a module when it is first imported, and pip all 14,000 of them; but Python may have been told not to
+    local compile=--no-compile
+    [ -z "${PYTHONDONTWRITEBYTECODE:-}" ] || compile=--compile
+    "$python" -m pip install --quiet --disable-pip-version-check --no-input --progress-bar off $compile "$@"
 }
 
 problems() { # what `import mmsscl` would complain about; the file alone, as the package refuses to load then
