@@ -41,12 +41,12 @@ test_evaluator = val_evaluator
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=10),
-    dict(type='CosineAnnealingLR', by_epoch=False, T_max=130, eta_min=0.0, begin=10, end=140),
+    dict(type='CosineAnnealingLR', by_epoch=False, T_max=120, eta_min=0.0, begin=10, end=130),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=140, val_interval=140)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=130, val_interval=130)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
-    logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=140, max_keep_ckpts=1))
+    logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=130, max_keep_ckpts=1))
 log_processor = dict(window_size=10, by_epoch=False)
 randomness = dict(seed=0)
