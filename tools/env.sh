@@ -214,7 +214,7 @@ complete_active() { # adds to the active environment what it lacks, or stops bef
     fi
     case "$found" in
         *"torch and torchvision missing (searched"*)
-            step "adding torch and torchvision (about 90 s)" add_lacking requirements/torch.txt ;;
+            step "adding torch and torchvision (about a minute)" add_lacking requirements/torch.txt ;;
         *"torch missing (searched"* | *"torchvision missing (searched"*)
             read -r -a partner <<< "$(torch_partner)"
             [ "${#partner[@]}" -eq 0 ] || step "adding ${partner[0]}" add_torch_partner "${partner[@]}" ;;
@@ -290,9 +290,9 @@ if ! ready; then # the other run may have made it meanwhile
             previous=""
         fi
         if [ "$previous" != "$key" ] || [ -n "$(problems)" ]; then
-            say "the first set-up takes about 4 minutes and 5 GB"
-            step "1/3 torch and torchvision (about 90 s)" pip_install -r requirements/torch.txt
-            step "2/3 mmengine, mmcv, mmpretrain, mmdet and the rest (about 2 minutes)" pip_install \
+            say "the first set-up takes 2 to 5 minutes and 5 GB"
+            step "1/3 torch and torchvision (about a minute)" pip_install -r requirements/torch.txt
+            step "2/3 mmengine, mmcv, mmpretrain, mmdet and the rest (1 to 2 minutes)" pip_install \
                 -r requirements/torch.txt -r requirements/core.txt -r requirements/test.txt -r requirements/build.txt
         fi
     fi
