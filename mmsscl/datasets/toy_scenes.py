@@ -17,7 +17,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmsscl.datasets.toy_renderer import RENDERER_VERSION, SPLITS, get_difficulty, render_scene
+from mmsscl.datasets.toy_difficulty import get_difficulty
+from mmsscl.datasets.toy_renderer import RENDERER_VERSION, SPLITS, render_scene
 from mmsscl.errors import InputError
 
 JPEG_QUALITY = 90

@@ -9,7 +9,8 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from mmsscl.datasets.toy_renderer import DIFFICULTIES, render_scene
+from mmsscl.datasets.toy_difficulty import DIFFICULTIES
+from mmsscl.datasets.toy_renderer import render_scene
 from mmsscl.datasets.toy_scenes import MANIFEST, ToySceneFolder, mask_to_polygons, write_toy_scenes
 from mmsscl.errors import InputError
 

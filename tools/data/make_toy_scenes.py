@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a checkout works without being installed
 
-from mmsscl.datasets.toy_renderer import DIFFICULTIES
+from mmsscl.datasets.toy_difficulty import DIFFICULTIES
 from mmsscl.datasets.toy_scenes import write_toy_scenes
 from mmsscl.errors import InputError
 
