@@ -209,7 +209,9 @@ def test_stages_side_by_side_share_the_cores_and_are_labelled(
 
 def test_a_failing_stage_stops_the_one_beside_it_and_shows_its_log(quickstart: ModuleType, tmp_path: Path) -> None:
     endless, failing = tmp_path / "endless.py", tmp_path / "failing.py"
-    endless.write_text("import time\ntime.sleep(600)\n")
+    endless.write_text("import time\ntime.sleep(120)\n")
     failing.write_text("import sys\nprint('what went wrong')\nsys.exit(3)\n")
+    stages = quickstart.Stages(tmp_path)
     with pytest.raises(SystemExit, match=r"(?s)what went wrong.*the stage 'bad one' failed \(exit 3\).*bad_one\.log"):
-        quickstart.Stages(tmp_path).run(("good", [str(endless)]), ("bad one", [str(failing)]))
+        stages.run(("good", [str(endless)]), ("bad one", [str(failing)]))
+    assert stages.seconds["good"] < 60, "stopped, not waited for"
