@@ -6,6 +6,7 @@ from mmsscl.structures.photometric import (
     PhotometricColumn,
     identity_photometric,
 )
+from mmsscl.structures.saliency_map import SaliencyMap
 from mmsscl.structures.view_geometry import ViewGeometry
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "NUM_PHOTOMETRIC",
     "SOLARIZE_OFF",
     "PhotometricColumn",
+    "SaliencyMap",
     "ViewGeometry",
     "identity_photometric",
 ]
