@@ -1,0 +1,78 @@
+"""From a batch of images to saliency maps: one function for the refresh in training and for evaluation."""
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from mmsscl.errors import InputError
+from mmsscl.saliency.normalise import entropy_trust, normalise_maps
+
+
+def extract_maps(
+    backbone: nn.Module, neck: nn.Module | None, estimator: nn.Module, images: Tensor, mirror: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Saliency maps of whole images, as the network sees them now.
+
+    The modules are used in the mode they are in; put them in eval mode first (:func:`evaluating`), or a map depends on
+    the other images of its batch by BatchNorm. The backbone runs without gradient and everything in float32, whatever
+    autocast says; an estimator that needs a gradient (``ContrastiveCAM``) takes it through pooling and projector only.
+
+    Args:
+        backbone: images in, feature maps out; the last one is used.
+        neck: whose ``projector``, (N, C) to (N, D), the estimator may use; None for estimators that need none.
+        estimator: a ``SaliencyEstimator``.
+        images: float32 (N, 3, H, W), normalised for the backbone, the upright images squashed to one size.
+        mirror: average each map with the map of the mirrored image, mirrored back; twice the cost. Each is normalised
+            before, so where the two disagree the average is flatter and its trust lower.
+
+    Returns:
+        maps: float32 (N, h, w) in [0, 1], h and w those of the feature map, detached.
+        trust: float32 (N,) in [0, 1], from each map's entropy, see ``entropy_trust``.
+
+    Raises:
+        InputError: ``images`` is not (N, 3, H, W) with N at least 1.
+
+    Example:
+        >>> with evaluating(target):
+        ...     maps, trust = extract_maps(target["backbone"], target["neck"], ActivationSaliency(), images)
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or len(images) == 0:
+        raise InputError(f"extract_maps: images has shape {tuple(images.shape)}; give a batch (N, 3, H, W), N >= 1.")
+    project = projector_of(neck)
+    with torch.autocast(device_type=images.device.type, enabled=False):
+        maps = _one_pass(backbone, project, estimator, images)
+        if mirror:
+            mirrored = _one_pass(backbone, project, estimator, images.flip(-1))
+            maps = (maps + mirrored.flip(-1)) / 2
+        return maps, entropy_trust(maps)
+
+
+def projector_of(neck: nn.Module | None) -> Callable[[Tensor], Tensor] | None:
+    """The part of a neck that takes pooled features (N, C) to projections (N, D); None where there is none."""
+    projector = getattr(neck, "projector", None)
+    return projector if isinstance(projector, nn.Module) else None
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Put modules and all below them in eval mode; afterwards each is in the mode it was in, errors included."""
+    before = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        for module in modules:
+            module.eval()
+        yield
+    finally:
+        for part, training in before:
+            part.training = training
+
+
+def _one_pass(
+    backbone: nn.Module, project: Callable[[Tensor], Tensor] | None, estimator: nn.Module, images: Tensor
+) -> Tensor:
+    with torch.no_grad():
+        features = backbone(images)
+    last = features if isinstance(features, Tensor) else features[-1]
+    # a gradient, where the estimator takes one, must not reach into the backbone
+    raw: Tensor = estimator(last.detach().float(), project)
+    return normalise_maps(raw.detach())
