@@ -2,9 +2,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from mmsscl.datasets.encoded_image import EncodedImage
 from mmsscl.errors import InputError
 from mmsscl.saliency.normalise import entropy_trust, normalise_maps
 
@@ -52,6 +55,25 @@ def projector_of(neck: nn.Module | None) -> Callable[[Tensor], Tensor] | None:
     """The part of a neck that takes pooled features (N, C) to projections (N, D); None where there is none."""
     projector = getattr(neck, "projector", None)
     return projector if isinstance(projector, nn.Module) else None
+
+
+def squash_image(image: EncodedImage, size: int) -> Tensor:
+    """A whole image, upright, squashed to a square: what maps are extracted from.
+
+    The side ratio is not kept, so that a map cell is the same share of every image and nothing is padded or cut. A large
+    JPEG is decoded at a part of its size first.
+
+    Args:
+        image: the encoded image.
+        size: side of the square in pixels.
+
+    Returns:
+        uint8 (3, size, size), RGB, contiguous: antialiased bicubic, as the training views are made.
+    """
+    pixels = image.decode(image.best_reduction(min(image.height, image.width) / size))
+    # a (h, w, 3) block seen as (1, 3, h, w) is channels-last: torch's fast uint8 kernel
+    planes = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    return functional.interpolate(planes, size=(size, size), mode="bicubic", antialias=True)[0].contiguous()
 
 
 @contextmanager
