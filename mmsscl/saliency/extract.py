@@ -9,11 +9,12 @@ from torch.nn import functional
 
 from mmsscl.datasets.encoded_image import EncodedImage
 from mmsscl.errors import InputError
-from mmsscl.saliency.normalise import entropy_trust, normalise_maps
+from mmsscl.saliency.estimators import EstimatedSaliency, SaliencyEstimator
+from mmsscl.saliency.normalise import average_mirrored, entropy_trust, normalise_maps
 
 
 def extract_maps(
-    backbone: nn.Module, neck: nn.Module | None, estimator: nn.Module, images: Tensor, mirror: bool = True
+    backbone: nn.Module, neck: nn.Module | None, estimator: SaliencyEstimator, images: Tensor, mirror: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Saliency maps of whole images, as the network sees them now.
 
@@ -27,11 +28,12 @@ def extract_maps(
         estimator: a ``SaliencyEstimator``.
         images: float32 (N, 3, H, W), normalised for the backbone, the upright images squashed to one size.
         mirror: average each map with the map of the mirrored image, mirrored back; twice the cost. Each is normalised
-            before, so where the two disagree the average is flatter and its trust lower.
+            before, so where the two disagree the average is flatter and its trust lower. Estimators that compare views
+            get the features of the mirrored images as those of a second view.
 
     Returns:
         maps: float32 (N, h, w) in [0, 1], h and w those of the feature map, detached.
-        trust: float32 (N,) in [0, 1], from each map's entropy, see ``entropy_trust``.
+        trust: float32 (N,) in [0, 1]: from the map's entropy (``entropy_trust``) times the estimator's own.
 
     Raises:
         InputError: ``images`` is not (N, 3, H, W) with N at least 1.
@@ -44,11 +46,16 @@ def extract_maps(
         raise InputError(f"extract_maps: images has shape {tuple(images.shape)}; give a batch (N, 3, H, W), N >= 1.")
     project = projector_of(neck)
     with torch.autocast(device_type=images.device.type, enabled=False):
-        maps = _one_pass(backbone, project, estimator, images)
-        if mirror:
-            mirrored = _one_pass(backbone, project, estimator, images.flip(-1))
-            maps = (maps + mirrored.flip(-1)) / 2
-        return maps, entropy_trust(maps)
+        features = _features(backbone, images)
+        if not mirror:
+            estimated = estimator.estimate(features, project)
+            maps = normalise_maps(estimated.maps)
+            return maps, entropy_trust(maps) * estimated.trust
+        mirrored = _features(backbone, images.flip(-1))
+        one: EstimatedSaliency = estimator.estimate(features, project, positives=mirrored)
+        other: EstimatedSaliency = estimator.estimate(mirrored, project, positives=features)
+        maps = average_mirrored(normalise_maps(one.maps), normalise_maps(other.maps))
+        return maps, entropy_trust(maps) * (one.trust + other.trust) / 2
 
 
 def projector_of(neck: nn.Module | None) -> Callable[[Tensor], Tensor] | None:
@@ -89,12 +96,9 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def _one_pass(
-    backbone: nn.Module, project: Callable[[Tensor], Tensor] | None, estimator: nn.Module, images: Tensor
-) -> Tensor:
-    with torch.no_grad():
-        features = backbone(images)
-    last = features if isinstance(features, Tensor) else features[-1]
-    # a gradient, where the estimator takes one, must not reach into the backbone
-    raw: Tensor = estimator(last.detach().float(), project)
-    return normalise_maps(raw.detach())
+@torch.no_grad()
+def _features(backbone: nn.Module, images: Tensor) -> Tensor:
+    """The last feature map. A gradient, where the estimator takes one, does not reach into the backbone."""
+    features = backbone(images)
+    last: Tensor = features if isinstance(features, Tensor) else features[-1]
+    return last.float()
