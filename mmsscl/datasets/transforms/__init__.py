@@ -3,8 +3,8 @@ from mmsscl.datasets.transforms.crops import CropLaw, RandomAreaCrop, WholeImage
 from mmsscl.datasets.transforms.formatting import PackPair
 from mmsscl.datasets.transforms.load_saliency import LoadSaliency
 from mmsscl.datasets.transforms.loading import LoadSceneImage
-from mmsscl.datasets.transforms.photometric import DrawPhotometric, PhotometricLaw
 from mmsscl.datasets.transforms.local_crops import LocalCrops
+from mmsscl.datasets.transforms.photometric import DrawPhotometric, PhotometricLaw
 from mmsscl.datasets.transforms.saliency_boxes import SaliencyBoxes
 from mmsscl.datasets.transforms.saliency_crop import SaliencyCrop
 from mmsscl.datasets.transforms.saliency_random_resized_crop import SaliencyRandomResizedCrop

@@ -6,6 +6,7 @@ import numpy as np
 
 from mmsscl.errors import InputError
 from mmsscl.registry import TRANSFORMS
+from mmsscl.structures.saliency_map import SaliencyMap
 
 # Candidates drawn at a time. An image needs 12 on average, so the first draw nearly always suffices.
 _FIRST_DRAW, _NEXT_DRAW = 20, 60
@@ -86,7 +87,12 @@ class BoxLaw(ABC):
 
     @abstractmethod
     def sample(
-        self, geometry: np.ndarray, size: int, generator: np.random.Generator
+        self,
+        geometry: np.ndarray,
+        size: int,
+        generator: np.random.Generator,
+        saliency: SaliencyMap | None = None,
+        image_size: tuple[int, int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draws the boxes of one pair.
 
@@ -94,6 +100,8 @@ class BoxLaw(ABC):
             geometry: (2, 5): x, y, w, h in image pixels and flip, of both views.
             size: Side of the square views in pixels.
             generator: The sample's "box" stream.
+            saliency: What is known of where the objects are; laws that do not need it ignore it.
+            image_size: (height, width) of the image in pixels, for laws that use ``saliency``.
 
         Returns:
             boxes: float32 (2, K, 4), xyxy in view pixels (after the flip), inside the view; row k of both views is the
@@ -128,12 +136,16 @@ class _RandomBoxes(BoxLaw):
         """Draws boxes: (count, 4), xyxy in pixels of the coarser view from the region's top-left corner."""
 
     def sample(
-        self, geometry: np.ndarray, size: int, generator: np.random.Generator
+        self,
+        geometry: np.ndarray,
+        size: int,
+        generator: np.random.Generator,
+        saliency: SaliencyMap | None = None,
+        image_size: tuple[int, int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         region = shared_region(geometry, size)
         if region.least > self.min_size:
-            chosen, _ = self.choose(region, generator)
-            boxes = _to_views(chosen, region, geometry, size)
+            boxes = _to_views(self._select(region, generator, saliency, image_size), region, geometry, size)
             if self.jitter:
                 sides = boxes[1, :, 2:] - boxes[1, :, :2]
                 shift = generator.uniform(-self.jitter, self.jitter, size=(self.num_boxes, 2, 2))
@@ -146,6 +158,16 @@ class _RandomBoxes(BoxLaw):
                 boxes[:] = (0.0, 0.0, size, size)
         np.minimum(np.maximum(boxes, 0.0, out=boxes), size, out=boxes)
         return boxes.astype(np.float32), np.full(self.num_boxes, region.least > self.min_size)
+
+    def _select(
+        self,
+        region: SharedRegion,
+        generator: np.random.Generator,
+        saliency: SaliencyMap | None,
+        image_size: tuple[int, int] | None,
+    ) -> np.ndarray:
+        """The boxes of a pair whose views share enough: (K, 4), as ``choose`` gives them."""
+        return self.choose(region, generator)[0]
 
     def choose(self, region: SharedRegion, generator: np.random.Generator) -> tuple[np.ndarray, int]:
         """Greedy rejection over a stream of candidates: a box is retried while it overlaps an accepted one.
@@ -269,7 +291,12 @@ class WholeViewBox(BoxLaw):
     min_size = 0
 
     def sample(
-        self, geometry: np.ndarray, size: int, generator: np.random.Generator
+        self,
+        geometry: np.ndarray,
+        size: int,
+        generator: np.random.Generator,
+        saliency: SaliencyMap | None = None,
+        image_size: tuple[int, int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         boxes = np.array([[[0, 0, size, size]]] * 2, dtype=np.float32)
         return boxes, np.ones(1, dtype=bool)

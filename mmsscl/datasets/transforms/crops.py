@@ -6,6 +6,7 @@ import numpy as np
 
 from mmsscl.errors import InputError
 from mmsscl.registry import TRANSFORMS
+from mmsscl.structures.saliency_map import SaliencyMap
 
 
 class CropLaw(ABC):
@@ -13,14 +14,14 @@ class CropLaw(ABC):
 
     @abstractmethod
     def sample(
-        self, image_size: tuple[int, int], generator: np.random.Generator, saliency: np.ndarray | None = None
+        self, image_size: tuple[int, int], generator: np.random.Generator, saliency: SaliencyMap | None = None
     ) -> np.ndarray:
         """Draws one crop.
 
         Args:
             image_size: (height, width) of the image in pixels, both at least 1.
             generator: The sample's "crop" stream.
-            saliency: Map of where the objects are; laws that do not need it ignore it.
+            saliency: What is known of where the objects are; laws that do not need it ignore it.
 
         Returns:
             float32 (5,): x, y, w, h in whole image pixels, inside the image and at least 1 px a side; flip 0 or 1.
@@ -60,7 +61,7 @@ class RandomAreaCrop(CropLaw):
         self.flip = float(flip)
 
     def sample(
-        self, image_size: tuple[int, int], generator: np.random.Generator, saliency: np.ndarray | None = None
+        self, image_size: tuple[int, int], generator: np.random.Generator, saliency: SaliencyMap | None = None
     ) -> np.ndarray:
         height, width = image_size
         # One call for all tries; the arithmetic is on Python floats, which beat arrays of ten.
@@ -93,6 +94,6 @@ class WholeImage(CropLaw):
     """The whole image, never flipped: for evaluation and for tests that need a known geometry."""
 
     def sample(
-        self, image_size: tuple[int, int], generator: np.random.Generator, saliency: np.ndarray | None = None
+        self, image_size: tuple[int, int], generator: np.random.Generator, saliency: SaliencyMap | None = None
     ) -> np.ndarray:
         return np.array([0, 0, image_size[1], image_size[0], 0], dtype=np.float32)

@@ -1,7 +1,7 @@
 """Photometric parameters, drawn in the worker and applied later on the device."""
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -129,13 +129,15 @@ class DrawPhotometric(BaseTransform):
     Every sample takes the same number of random numbers from the stream ``photometric``, whatever the probabilities:
     turning solarization off leaves all other parameters as they were.
 
-    Required keys: ``streams`` (RandomStreams).
+    Required keys: ``streams`` (RandomStreams); ``local_geometry`` where there are local crops.
     Added keys: ``photometric``, float32 (2, P), columns as in
-    :class:`mmsscl.structures.photometric.PhotometricColumn`.
+    :class:`mmsscl.structures.photometric.PhotometricColumn`; with local crops also ``local_photometric``, float32
+    (L, P), from the stream ``local_photometric``: adding local crops changes no view.
 
     Args:
         views: two dicts, keys and defaults as in :class:`PhotometricLaw`. Defaults to SCRL's two views: blur with
             probability 1 and 0.1, solarization with probability 0 and 0.2.
+        local: as one of ``views``, for the local crops. Defaults to the first view's with ``blur_prob=0.5``.
 
     Raises:
         InputError: Not two views, an unknown key or a value out of range.
@@ -144,23 +146,36 @@ class DrawPhotometric(BaseTransform):
         >>> DrawPhotometric(views=[dict(blur="gaussian"), dict(blur="gaussian", blur_prob=0.1, solarize_prob=0.2)])
     """
 
-    def __init__(self, views: Sequence[Mapping[str, Any]] = SCRL_VIEWS) -> None:
+    def __init__(
+        self, views: Sequence[Mapping[str, Any]] = SCRL_VIEWS, local: Mapping[str, Any] | None = None
+    ) -> None:
         if not isinstance(views, Sequence) or isinstance(views, str) or len(views) != 2:
             raise InputError(f"DrawPhotometric.views is {views!r}; it must be a list of two dicts, one for each view.")
         self.laws = [
             PhotometricLaw.from_config(view, f"DrawPhotometric.views[{index}]") for index, view in enumerate(views)
         ]
+        if local is None:
+            self.local_law = replace(self.laws[0], blur_prob=0.5)
+        else:
+            self.local_law = PhotometricLaw.from_config(local, "DrawPhotometric.local")
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Adds ``photometric`` to the results."""
-        uniform = results["streams"].stream("photometric").random((2, _NUM_DRAWS)).tolist()
-        results["photometric"] = np.array(
-            [_row(law, draws) for law, draws in zip(self.laws, uniform)], dtype=np.float32
-        )
+        """Adds ``photometric``, and ``local_photometric`` where there are local crops."""
+        streams = results["streams"]
+        results["photometric"] = _rows(self.laws, streams.stream("photometric"))
+        if "local_geometry" in results:
+            laws = [self.local_law] * len(results["local_geometry"])
+            results["local_photometric"] = _rows(laws, streams.stream("local_photometric"))
         return results
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(views={self.laws})"
+        return f"{type(self).__name__}(views={self.laws}, local={self.local_law})"
+
+
+def _rows(laws: Sequence[PhotometricLaw], generator: np.random.Generator) -> np.ndarray:
+    """One row for each law: float32 (len(laws), P)."""
+    uniform = generator.random((len(laws), _NUM_DRAWS)).tolist()
+    return np.array([_row(law, draws) for law, draws in zip(laws, uniform)], dtype=np.float32)
 
 
 def _row(law: PhotometricLaw, uniform: list[float]) -> list[float]:
