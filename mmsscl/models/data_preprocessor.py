@@ -66,12 +66,14 @@ class PairDataPreprocessor(BaseDataPreprocessor):
 
         Args:
             data: ``inputs``: two uint8 (B, 3, H, W); ``pairs`` (may be absent): tensors, among them ``photometric``
-                (B, 2, P). Without ``photometric`` the views are only normalised.
+                (B, 2, P). Without ``photometric`` the views are only normalised. Local crops, ``local_views`` uint8
+                (B, L, 3, s, s), pass the same chain with ``local_photometric`` (B, L, P).
             training: apply the photometric chain. Without it the output is ``(views - mean) / std`` to the last bit,
                 as mmpretrain and mmdet compute it.
 
         Returns:
-            The same dict, ``inputs`` as two float32 (B, 3, H, W), every tensor on the model's device.
+            The same dict, ``inputs`` as two float32 (B, 3, H, W), ``local_views`` as float32 (B, L, 3, s, s), every
+            tensor on the model's device.
 
         Raises:
             InputError: The batch is not of this form.
@@ -83,15 +85,37 @@ class PairDataPreprocessor(BaseDataPreprocessor):
         if not (training and self.augment):
             photometric = None
         elif photometric is not None:
-            _check_photometric(photometric, len(views[0]))
+            _check_photometric("photometric", photometric, (len(views[0]), 2))
             # The rows of view 1 first, then those of view 2: the order of the views in the buffer.
             photometric = photometric.transpose(0, 1).flatten(0, 1)
         batch["inputs"] = list(self._process(views, photometric).chunk(2))
+        if pairs is not None and "local_views" in pairs:
+            photometric = pairs.get("local_photometric") if training and self.augment else None
+            batch["pairs"]["local_views"] = self._process_local(pairs["local_views"], photometric, len(views[0]))
         return batch
+
+    def _process_local(self, crops: Any, photometric: Any, batch_size: int) -> Tensor:
+        """float32 (B, L, 3, s, s)."""
+        if (
+            not isinstance(crops, Tensor)
+            or crops.dtype != torch.uint8
+            or crops.ndim != 5
+            or crops.shape[2] != 3
+            or crops.shape[0] != batch_size
+            or crops.shape[1] < 1
+        ):
+            raise InputError(
+                f"PairDataPreprocessor: data['pairs']['local_views'] is {_describe(crops)}; expected uint8 "
+                f"({batch_size}, L, 3, s, s) as LocalCrops cuts them."
+            )
+        if photometric is not None:
+            _check_photometric("local_photometric", photometric, crops.shape[:2])
+            photometric = photometric.flatten(0, 1)
+        return self._process([crops.flatten(0, 1)], photometric).unflatten(0, crops.shape[:2])
 
     @torch.no_grad()
     def _process(self, views: Sequence[Tensor], photometric: Tensor | None) -> Tensor:
-        """float32 (2 B, 3, H, W). Both views in one buffer: half as many launches on a GPU."""
+        """float32 (images of all ``views`` together, 3, H, W). One buffer: half as many launches on a GPU."""
         pixels = torch.cat([view.to(self.device, non_blocking=self._non_blocking) for view in views])
         images = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
         step = len(images)
@@ -131,12 +155,12 @@ def _check_views(data: dict[str, Any]) -> Sequence[Tensor]:
     return views
 
 
-def _check_photometric(photometric: Any, batch_size: int) -> None:
-    expected = (batch_size, 2, NUM_PHOTOMETRIC)
+def _check_photometric(key: str, photometric: Any, leading: Sequence[int]) -> None:
+    expected = (*leading, NUM_PHOTOMETRIC)
     if not isinstance(photometric, Tensor) or photometric.shape != expected:
         raise InputError(
-            f"PairDataPreprocessor: data['pairs']['photometric'] is {_describe(photometric)}; expected float32 "
-            f"{expected} as DrawPhotometric draws it."
+            f"PairDataPreprocessor: data['pairs'][{key!r}] is {_describe(photometric)}; expected float32 "
+            f"{expected} as {'LocalCrops' if key.startswith('local') else 'DrawPhotometric'} draws it."
         )
 
 

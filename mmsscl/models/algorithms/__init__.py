@@ -2,5 +2,6 @@
 from .byol import BYOL
 from .momentum import MomentumTwoView
 from .scrl import SCRL
+from .sgcl import SGCL
 
-__all__ = ["BYOL", "SCRL", "MomentumTwoView"]
+__all__ = ["BYOL", "SCRL", "SGCL", "MomentumTwoView"]

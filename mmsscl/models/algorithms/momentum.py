@@ -20,9 +20,9 @@ class MomentumTwoView(BaseModel):
     - The target starts as a copy of the online backbone and neck, made after they are initialised or loaded
       (:meth:`init_weights`); a checkpoint without target weights fills it from the online ones.
     - Both views go through each network as one batch of 2B images, so BatchNorm sees them together.
-    - The target gets no gradient and runs on batch statistics in training (train mode). Its parameters follow by
-      :meth:`update_target`, which ``MomentumUpdateHook`` calls after each optimizer step. BatchNorm buffers are not
-      averaged: the target's own forward passes keep them.
+    - The target gets no gradient. Its parameters follow by :meth:`update_target`, which ``MomentumUpdateHook`` calls
+      after each optimizer step. By default it runs on batch statistics in training (train mode), and its BatchNorm
+      buffers are not averaged: its own forward passes keep them. See ``target_norm`` for the other way.
     - Optimizers are given the target's parameters too (mmengine passes all), but these never have a gradient: every
       torch optimizer and ``LARS`` skips them and keeps no state for them.
 
@@ -36,7 +36,14 @@ class MomentumTwoView(BaseModel):
         channels_last: Keep images and convolution weights in channels_last memory (faster convolutions; same results).
         compile: ``torch.compile`` backbone, neck and head, one by one; a dict gives the options, e.g.
             ``dict(mode="max-autotune-no-cudagraphs")``. Checkpoint keys stay the same.
+        target_norm: "batch": the target runs in train mode, as in BYOL and SCRL. "average": it always runs in eval
+            mode, and its BatchNorm buffers are moving averages of the online ones like its parameters (EMAN, Cai et
+            al., CVPR 2021). An image's target vector then depends on that image alone, so that a contrastive loss
+            cannot be solved by statistics which the images of a batch share.
         init_cfg: mmengine's initialisation config.
+
+    Raises:
+        InputError: Another ``target_norm``.
     """
 
     def __init__(
@@ -47,10 +54,16 @@ class MomentumTwoView(BaseModel):
         data_preprocessor: dict[str, Any] | None = None,
         channels_last: bool = True,
         compile: bool | dict[str, Any] = False,
+        target_norm: str = "batch",
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         # Built here: mmengine would look it up in its own registry, which finds ours only under a default scope.
         super().__init__(MODELS.build(data_preprocessor) if data_preprocessor is not None else None, init_cfg)
+        if target_norm not in ("batch", "average"):
+            raise InputError(
+                f"{type(self).__name__}: target_norm={target_norm!r} is not known; use 'batch' or 'average'."
+            )
+        self.target_norm = target_norm
         self.channels_last = channels_last
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
@@ -59,11 +72,20 @@ class MomentumTwoView(BaseModel):
             self.backbone.to(memory_format=torch.channels_last)
         self.target = nn.ModuleDict({"backbone": deepcopy(self.backbone), "neck": deepcopy(self.neck)})
         self.target.requires_grad_(False)
+        if target_norm == "average":
+            self.target.eval()
         self._register_load_state_dict_pre_hook(_fill_missing_target)
         if compile is not False:
             options = {} if compile is True else dict(compile)
             for module in (self.backbone, self.neck, self.head, *self.target.values()):
                 module.compile(**options)
+
+    def train(self, mode: bool = True) -> "MomentumTwoView":
+        """Set the mode of the online network, and of the target unless it runs on averaged statistics."""
+        super().train(mode)
+        if self.target_norm == "average":
+            self.target.eval()
+        return self
 
     def init_weights(self) -> None:
         """Initialise (or load, by ``init_cfg``) the online network, then copy it into the target."""
@@ -79,11 +101,21 @@ class MomentumTwoView(BaseModel):
     def update_target(self, momentum: float) -> None:
         """Move the target's parameters: ``momentum * target + (1 - momentum) * online``.
 
+        With ``target_norm="average"`` its floating-point buffers too; BatchNorm's counters are copied.
+
         Args:
             momentum: Share of the target that stays, in [0, 1]; a Python number, so that no device is waited for.
         """
         online = [*self.backbone.parameters(), *self.neck.parameters()]
-        update_average(list(self.target.parameters()), online, momentum)
+        average = list(self.target.parameters())
+        if self.target_norm == "average":
+            buffers = list(zip(self.target.buffers(), [*self.backbone.buffers(), *self.neck.buffers()]))
+            average += [mine for mine, _ in buffers if mine.is_floating_point()]
+            online += [other for _, other in buffers if other.is_floating_point()]
+            for mine, other in buffers:
+                if not mine.is_floating_point():
+                    mine.copy_(other)
+        update_average(average, online, momentum)
 
     def forward(
         self, inputs: Sequence[Tensor] | Tensor, pairs: dict[str, Tensor] | None = None, mode: str = "tensor"

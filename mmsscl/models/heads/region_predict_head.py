@@ -74,7 +74,7 @@ class RegionPredictHead(BaseModule):
         normaliser = mean_normaliser(valid)
         loss = self.loss_module(prediction1, target2, valid, normaliser)
         loss = loss + self.loss_module(prediction2, target1, valid, normaliser)
-        return {"loss_cosine": loss, **_diagnose(prediction1, prediction2, target1, target2, valid)}
+        return {"loss_cosine": loss, **match_figures(prediction1, prediction2, target1, target2, valid)}
 
 
 def mean_normaliser(valid: Tensor) -> Tensor:
@@ -117,10 +117,21 @@ def projection_spread(vectors: Tensor, valid: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _diagnose(
+def match_figures(
     prediction1: Tensor, prediction2: Tensor, target1: Tensor, target2: Tensor, valid: Tensor
 ) -> dict[str, Tensor]:
-    """Figures to log; no name holds "loss", so that mmengine does not add them to the loss."""
+    """Figures to log; no name holds "loss", so that mmengine does not add them to the loss.
+
+    Args:
+        prediction1: (B, K, D), compared with ``target2``.
+        prediction2: (B, K, D), compared with ``target1``.
+        target1: (B, K, D).
+        target2: (B, K, D).
+        valid: (B, K) bool; other rows are left out.
+
+    Returns:
+        Scalars without gradient: ``positive_cosine``, ``projection_std`` (of the targets), ``boxes_per_image``.
+    """
     targets = torch.cat([target1, target2])
     both_valid = torch.cat([valid, valid])
     cosine = functional.cosine_similarity(

@@ -1,5 +1,6 @@
 """Necks: dense features and boxes in, vectors out."""
 from .global_neck import GlobalNeck
+from .global_region_neck import GlobalRegionNeck
 from .region_neck import RegionNeck
 
-__all__ = ["GlobalNeck", "RegionNeck"]
+__all__ = ["GlobalNeck", "GlobalRegionNeck", "RegionNeck"]
