@@ -29,6 +29,13 @@ EXAMPLES = {
   mmsscl browse configs/scrl_r50_coco.py""",
     "predict": """example:
   mmsscl predict CONFIG CHECKPOINT photos/""",
+    "saliency": """examples:
+  mmsscl saliency configs/sgcl_r50_coco.py work_dirs/sgcl_r50_coco/epoch_100.pth work_dirs/sgcl_r50_coco/epoch_200.pth
+  mmsscl saliency configs/scrl_r50_coco.py epoch_200.pth --estimator ActivationSaliency --images photos/""",
+    "eval-saliency": """examples:
+  mmsscl eval-saliency configs/sgcl_r50_coco.py epoch_100.pth epoch_200.pth --images ecssd/images --masks ecssd/masks
+  mmsscl eval-saliency configs/scrl_r50_coco.py epoch_200.pth --estimator ActivationSaliency \\
+      --images coco/val2017 --coco coco/annotations/instances_val2017.json --out scores.json""",
 }
 
 LOCAL_RANK_VARIABLES = {"pytorch": "LOCAL_RANK", "slurm": "SLURM_LOCALID", "mpi": "OMPI_COMM_WORLD_LOCAL_RANK"}
@@ -40,6 +47,8 @@ HELP = {
     "export": "write the backbone of a pretraining checkpoint as a file for mmdet and mmpretrain",
     "browse": "draw pairs of views with their matched boxes",
     "predict": "draw a fine-tuned detector's predictions on a folder of photos",
+    "saliency": "draw saliency maps, their evolution over checkpoints, and where crops fall",
+    "eval-saliency": "score saliency maps on photos with masks or boxes, beside baselines",
 }
 
 
@@ -96,6 +105,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     fill = {"train": _train_arguments, "test": _test_arguments, "export": _export_arguments}
     fill |= {"browse": _browse_arguments, "predict": _predict_arguments}
+    fill |= {"saliency": _saliency_arguments, "eval-saliency": _eval_saliency_arguments}
     for verb, help_text in HELP.items():
         sub = verbs.add_parser(
             verb,
@@ -219,6 +229,27 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
 
     predict.add_arguments(parser)
     parser.set_defaults(run=predict.main)
+
+
+def _saliency_arguments(parser: argparse.ArgumentParser) -> None:
+    from mmsscl.visualization import browse_saliency
+
+    browse_saliency.add_arguments(parser)
+    parser.set_defaults(run=browse_saliency.main)
+
+
+def _eval_saliency_arguments(parser: argparse.ArgumentParser) -> None:
+    from mmsscl.evaluation import eval_saliency
+
+    eval_saliency.add_arguments(parser)
+    parser.set_defaults(run=_eval_saliency)
+
+
+def _eval_saliency(options: argparse.Namespace) -> int:
+    from mmsscl.evaluation import eval_saliency
+
+    print(eval_saliency.format_report(eval_saliency.main(options)))
+    return 0
 
 
 if __name__ == "__main__":

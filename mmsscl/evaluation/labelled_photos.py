@@ -1,0 +1,148 @@
+"""Photos with object masks (a folder of each) or object boxes (a COCO json), to score saliency maps on."""
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mmsscl.datasets.scene_images import SceneImages
+from mmsscl.errors import InputError
+from mmsscl.evaluation.network_maps import read_photo
+
+MASK_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp")
+
+
+@dataclass(frozen=True)
+class MaskedPhotos:
+    """Photos and the files of their masks, in the same order."""
+
+    paths: list[str]
+    masks: list[Path]
+
+    def mask(self, index: int) -> np.ndarray:
+        """The mask of a photo: bool (H, W), True where the file is above 127.
+
+        Raises:
+            InputError: the file is no image, of another size than the photo, or not 0 / 255.
+        """
+        path = self.masks[index]
+        pixels = cv2.imdecode(np.frombuffer(path.read_bytes() or b"0", np.uint8), cv2.IMREAD_GRAYSCALE)
+        if pixels is None:
+            raise InputError(f"{path}: not a readable mask image. Give one gray image a photo: 255 on objects, else 0.")
+        photo = read_photo(self.paths[index])
+        if pixels.shape != (photo.height, photo.width):
+            raise InputError(
+                f"{path}: the mask is {pixels.shape[1]} x {pixels.shape[0]} pixels, its photo {photo.path} "
+                f"{photo.width} x {photo.height} (upright). Give the mask that belongs to this photo."
+            )
+        if 0 < pixels.max() <= 127:
+            raise InputError(
+                f"{path}: its largest value is {pixels.max()}; a mask is 255 on objects and 0 elsewhere. "
+                "Multiply masks of 0 and 1 by 255."
+            )
+        return pixels > 127
+
+
+@dataclass(frozen=True)
+class BoxedPhotos:
+    """Photos and the boxes of their objects, in the same order.
+
+    Attributes:
+        paths: of the photos.
+        boxes: (K, 4) each, xyxy in pixels, clipped to the image, none empty; crowds left out.
+        sizes: (height, width) each.
+    """
+
+    paths: list[str]
+    boxes: list[np.ndarray]
+    sizes: list[tuple[int, int]]
+
+
+def masked_photos(images: str | Path, masks: str | Path, most: int | None = None) -> MaskedPhotos:
+    """Photos of a folder and their masks: the file of the same name (without its ending), in the same subfolder.
+
+    Args:
+        images: folder of photos.
+        masks: folder of masks: gray images of the photo's size, 255 on objects, 0 elsewhere.
+        most: keep this many photos, evenly spread over the folder.
+
+    Raises:
+        InputError: a folder is missing or empty, or a photo has no mask.
+    """
+    root = Path(masks).expanduser()
+    if not root.is_dir():
+        raise InputError(f"--masks {masks}: no such folder. Name the folder that holds a mask for every photo.")
+    photos = SceneImages(data_root=str(images))
+    paths = _spread([photos.path(index) for index in range(len(photos))], most)
+    known = {
+        file.relative_to(root).with_suffix("").as_posix(): file
+        for file in sorted(root.rglob("*"))
+        if file.suffix.lower() in MASK_ENDINGS
+    }
+    base = Path(images).expanduser()
+    stems = [Path(path).relative_to(base).with_suffix("").as_posix() for path in paths]
+    absent = [path for path, stem in zip(paths, stems, strict=True) if stem not in known]
+    if absent:
+        raise InputError(
+            f"--masks {masks}: {len(absent)} of {len(paths)} photos have no mask, first {absent[0]}. A mask has its photo's "
+            f"name and one of the endings {', '.join(MASK_ENDINGS)}; take photos without a mask out of --images."
+        )
+    return MaskedPhotos(paths, [known[stem] for stem in stems])
+
+
+def boxed_photos(images: str | Path, annotations: str | Path, most: int | None = None) -> BoxedPhotos:
+    """Photos and boxes of a COCO json; classes are ignored.
+
+    Args:
+        images: folder that ``file_name`` in the json is relative to.
+        annotations: the json.
+        most: keep this many images, evenly spread over the json.
+
+    Raises:
+        InputError: the json is missing or not COCO's, a photo is missing, or of another size than the json says.
+    """
+    file = Path(annotations).expanduser()
+    # finds and checks the photos too
+    photos = SceneImages(data_root=str(images), ann_file=str(file.absolute()))
+    content = json.loads(file.read_text(encoding="utf-8-sig"))
+    by_image = _boxes_by_image(content, file)
+    wanted = _spread(list(range(len(photos))), most)
+    paths, boxes, sizes = [], [], []
+    for index in wanted:
+        record, photo = content["images"][index], read_photo(photos.path(index))
+        size = (photo.height, photo.width)
+        stated = (record.get("height", size[0]), record.get("width", size[1]))
+        if stated != size:
+            raise InputError(
+                f"{file}: says that {photo.path} is {stated[1]} x {stated[0]} pixels; upright it is {size[1]} x {size[0]}, "
+                "so its boxes would lie elsewhere. Give the photos that the json was made for."
+            )
+        corners = np.array(by_image.get(record.get("id"), []), np.float64).reshape(-1, 4)
+        corners[:, 2:] += corners[:, :2]
+        corners = np.clip(corners, 0, [size[1], size[0]] * 2)
+        paths.append(photo.path)
+        boxes.append(corners[(corners[:, 2:] > corners[:, :2]).all(1)])
+        sizes.append(size)
+    return BoxedPhotos(paths, boxes, sizes)
+
+
+def _boxes_by_image(content: dict[str, Any], file: Path) -> dict[Any, list[list[float]]]:
+    annotations = content.get("annotations")
+    if not isinstance(annotations, list):
+        raise InputError(f"{file}: has no 'annotations', so no boxes to score maps with. Give a COCO file with objects.")
+    found: dict[Any, list[list[float]]] = {}
+    for position, annotation in enumerate(annotations):
+        box = annotation.get("bbox") if isinstance(annotation, dict) else None
+        if not isinstance(box, list) or len(box) != 4 or "image_id" not in annotation:
+            raise InputError(f"{file}: annotations[{position}] has no image_id or no bbox [x, y, width, height].")
+        if not annotation.get("iscrowd"):
+            found.setdefault(annotation["image_id"], []).append(box)
+    return found
+
+
+def _spread(items: list, most: int | None) -> list:
+    if most is None or most >= len(items):
+        return items
+    return [items[index] for index in np.linspace(0, len(items) - 1, most).round().astype(int)]

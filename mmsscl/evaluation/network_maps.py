@@ -1,0 +1,211 @@
+"""Saliency maps of photos from a pretraining checkpoint, made as the refresh in training makes them."""
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+from mmsscl.datasets.encoded_image import EncodedImage
+from mmsscl.errors import InputError
+from mmsscl.names import did_you_mean, near_names
+from mmsscl.registry import MODELS
+from mmsscl.saliency.extract import evaluating, extract_maps, squash_image
+from mmsscl.zoo.key_difference import compare_keys, drop_pretrained_init
+from mmsscl.zoo.safe_load import load_checkpoint, state_dict_of
+
+BRANCHES = ("target", "online")
+_HOOK = "SaliencyRefreshHook"
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How maps are made; by default as the config's ``SaliencyRefreshHook`` makes them.
+
+    Attributes:
+        estimator: config of a ``SaliencyEstimator``.
+        image_size: side of the square that whole images are squashed to, in pixels.
+        batch_size: images at a time; estimators that compare images of a batch depend on it.
+        mirror: average with the mirrored image's map.
+    """
+
+    estimator: dict[str, Any]
+    image_size: int = 448
+    batch_size: int = 64
+    mirror: bool = True
+
+
+@dataclass(frozen=True)
+class PretrainedNetwork:
+    """One branch of a pretrained model, in eval mode.
+
+    Attributes:
+        backbone: normalised images in, feature maps out.
+        neck: with the ``projector``, or None where the checkpoint is a backbone only.
+        mean: of the three channels, (3, 1, 1).
+        std: likewise.
+    """
+
+    backbone: nn.Module
+    neck: nn.Module | None
+    mean: Tensor
+    std: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.backbone.parameters()).device
+
+
+def extraction_of(config: Config, estimator: str | None = None, **given: Any) -> Extraction:
+    """What the config's refresh hook says, changed by what is given.
+
+    Args:
+        config: a pretraining config.
+        estimator: name of another estimator, with its default settings.
+        **given: other values for ``image_size``, ``batch_size``, ``mirror``; None keeps the hook's.
+
+    Raises:
+        InputError: no refresh hook and no estimator, or a size below 1.
+    """
+    hooks = [hook for hook in config.get("custom_hooks") or [] if str(hook.get("type")).rsplit(".", 1)[-1] == _HOOK]
+    settings = {key: hooks[0][key] for key in Extraction.__dataclass_fields__ if hooks and key in hooks[0]}
+    if hooks:
+        settings.setdefault("estimator", {"type": "ContrastiveCAM"})
+    if estimator is not None and settings.get("estimator", {}).get("type") != estimator:
+        settings["estimator"] = {"type": estimator}
+    if "estimator" not in settings:
+        raise InputError(
+            f"config {config.filename}: has no {_HOOK} in custom_hooks that would say how maps are made. "
+            "Name an estimator: --estimator ActivationSaliency (or ContrastiveCAM, SpectralSaliency)."
+        )
+    settings |= {key: value for key, value in given.items() if value is not None}
+    extraction = Extraction(**settings)
+    for key in ("image_size", "batch_size"):
+        if getattr(extraction, key) < 1:
+            raise InputError(f"{key}={getattr(extraction, key)}: give a whole number from 1.")
+    return extraction
+
+
+def build_estimator(extraction: Extraction) -> nn.Module:
+    """The estimator of an extraction, in eval mode.
+
+    Raises:
+        InputError: it is not known, or no saliency estimator.
+    """
+    from mmsscl.saliency.estimators import SaliencyEstimator
+
+    name = str(extraction.estimator.get("type"))
+    known = [key for key, value in MODELS.module_dict.items() if issubclass(value, SaliencyEstimator)]
+    if name.removeprefix("mmsscl.") not in known:
+        hint = did_you_mean(near_names(name, known), f"Known: {', '.join(sorted(known))}.")
+        raise InputError(f"saliency estimator {name!r}: no such estimator. {hint}")
+    built: nn.Module = MODELS.build(dict(extraction.estimator))
+    return built.eval()
+
+
+def load_network(config: Config, checkpoint: str | Path, branch: str = "target", device: str = "cpu") -> PretrainedNetwork:
+    """Build one branch of a config's model and fill it from a checkpoint, all of it.
+
+    Args:
+        config: the pretraining config.
+        checkpoint: of its training; or a backbone file (``mmsscl export``), which has no projector.
+        branch: "target" (the moving average, which the refresh uses) or "online".
+        device: "cpu", "cuda", ...
+
+    Raises:
+        InputError: the config has no model with a backbone and a data preprocessor, or the checkpoint cannot be read or
+            does not fit.
+    """
+    if branch not in BRANCHES:
+        raise InputError(f"--branch {branch}: no such branch. Use one of: {', '.join(BRANCHES)}.")
+    model = copy.deepcopy(config.get("model") or {})
+    preprocessor_config = model.get("data_preprocessor") or config.get("data_preprocessor")
+    if "backbone" not in model or preprocessor_config is None:
+        raise InputError(
+            f"config {config.filename}: its model has no backbone or no data_preprocessor. Give a pretraining config."
+        )
+    init_default_scope(config.get("default_scope", "mmsscl"))
+    drop_pretrained_init(model)
+    tensors = state_dict_of(load_checkpoint(checkpoint), checkpoint)
+    prefix = "target." if branch == "target" else ""
+    if any(key.startswith(("backbone.", "target.")) for key in tensors):
+        backbone = _filled(model["backbone"], tensors, f"{prefix}backbone.", checkpoint, config)
+        neck = _filled(model["neck"], tensors, f"{prefix}neck.", checkpoint, config) if "neck" in model else None
+    else:
+        backbone, neck = _filled(model["backbone"], tensors, "", checkpoint, config), None
+    preprocessor = MODELS.build(preprocessor_config)
+    mean, std = (getattr(preprocessor, name).detach().reshape(3, 1, 1).float().to(device) for name in ("mean", "std"))
+    return PretrainedNetwork(backbone.to(device), neck.to(device) if neck is not None else None, mean, std)
+
+
+def photo_maps(
+    network: PretrainedNetwork, estimator: nn.Module, extraction: Extraction, paths: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Maps of photos, as the refresh makes them.
+
+    The photos are split into batches of nearly the same size, so that none is left alone in the last.
+
+    Args:
+        network: from :func:`load_network`.
+        estimator: from :func:`build_estimator`.
+        extraction: how.
+        paths: of the photos, at least one.
+
+    Returns:
+        maps: float32 (N, h, w) in [0, 1].
+        trust: float32 (N,) in [0, 1].
+
+    Raises:
+        InputError: a photo cannot be read.
+    """
+    maps, trusts = [], []
+    device = network.device
+    modules = [network.backbone, estimator] + ([network.neck] if network.neck is not None else [])
+    with evaluating(*modules):
+        for part in np.array_split(np.arange(len(paths)), -(-len(paths) // extraction.batch_size)):
+            pixels = torch.stack([squash_image(read_photo(paths[index]), extraction.image_size) for index in part])
+            images = (pixels.to(device).float() - network.mean) / network.std
+            values, trust = extract_maps(
+                network.backbone, network.neck, estimator.to(device), images, mirror=extraction.mirror
+            )
+            maps.append(values.cpu())
+            trusts.append(trust.cpu())
+    return torch.cat(maps).numpy(), torch.cat(trusts).numpy()
+
+
+def read_photo(path: str) -> EncodedImage:
+    """A photo's bytes and size.
+
+    Raises:
+        InputError: it is absent or damaged.
+    """
+    try:
+        return EncodedImage(Path(path).read_bytes(), path)
+    except OSError as error:
+        raise InputError(f"{path}: the photo cannot be read ({error.strerror}). Check the path.") from error
+
+
+def _filled(
+    part: dict[str, Any], tensors: dict[str, Tensor], prefix: str, checkpoint: str | Path, config: Config
+) -> nn.Module:
+    module: nn.Module = revert_sync_batchnorm(MODELS.build(part))
+    module.eval()  # mmpretrain's returns nothing
+    wanted = module.state_dict()
+    own = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+    difference = compare_keys(wanted, own)
+    # a backbone file may carry a classifier that maps have no use for; one of ours has nothing more than the backbone
+    if difference.missing or difference.reshaped or (prefix and difference.unexpected):
+        what = f"its {prefix.rstrip('.') or 'backbone'}"
+        raise InputError(
+            f"checkpoint {checkpoint}: {what} does not fit {config.filename} ({difference.describe()}). "
+            "Give the config that the checkpoint was trained with."
+        )
+    module.load_state_dict({key: own[key] for key in wanted})
+    return module.requires_grad_(False)

@@ -1,0 +1,11 @@
+"""Score saliency maps of a pretraining on photos with masks or boxes: `mmsscl eval-saliency`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
+
+from mmsscl.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["eval-saliency", *sys.argv[1:]]))
