@@ -29,11 +29,10 @@ class ContrastiveCAM(SaliencyEstimator):
     the positive pulls: what, among the rest, still makes it this image. With ``positives`` (features of, say, the
     mirrored images) their projections are all the keys, and the positive pulls from the first round on.
 
-    **Rounds.** Round t pools over the cells weighted by ``1 - m``, m the map so far divided by its largest value, and
-    weighs its own map so too; the maps of all rounds are combined by their maximum. All rounds share one scale (they use
-    the gradient of ``cos(q_i, k_i) / temperature - logsumexp_{j != i}(cos(q_i, k_j) / temperature)``, which is the
-    log-softmax's up to a positive factor per image, but does not fade as the image is told apart better), so a late
-    round that finds little adds little. ContraCAM erases in the image instead, at one more forward pass a round.
+    **Rounds.** Each round's map is divided by its largest value, and the rounds are combined by their maximum m, as in
+    ContraCAM. Round t pools over the cells weighted by ``1 - m`` and weighs its own map so too: what the earlier rounds
+    found is gone, and the next thing comes out as clear as the first, be it an object or not. ContraCAM erases in
+    the image instead, at one more forward pass a round.
 
     **Fallback.** There is nothing to contrast in a batch of one, nor for an image whose score has no slope or no
     channel that raises it (all images equal, collapsed projections, zero features): its map is that of
@@ -74,15 +73,20 @@ class ContrastiveCAM(SaliencyEstimator):
         keys = self._unit_projections(_pool(features if positives is None else positives), project)
         combined = torch.zeros_like(fallback)
         for _ in range(self.rounds):
-            kept = 1.0 - _to_largest_one(combined)
-            weights = self._channel_weights(_pool(features, kept), keys, project) / kept[0].numel()
+            kept = 1.0 - combined
+            weights = self._channel_weights(_pool(features, kept), keys, project)
             found = torch.einsum("nchw,nc->nhw", features, weights).clamp_min(0.0) * kept
-            combined = torch.maximum(combined, found)
+            combined = torch.maximum(combined, _to_largest_one(found))
         empty = combined.amax((1, 2), keepdim=True) <= 0
         return EstimatedSaliency(torch.where(empty, fallback, combined), trust)
 
     def _channel_weights(self, pooled: Tensor, keys: Tensor, project: Projection | None) -> Tensor:
-        """(N, C): gradient of each image's score with respect to its pooled vector, where positive; else 0."""
+        """(N, C): gradient of each image's score with respect to its pooled vector, where positive; else 0.
+
+        The mean over the map of the gradient with respect to the map is this up to a factor per image, which the map's
+        scale takes away. So does it the factor between the log-softmax and the margin before it, which is used because
+        its gradient does not fade as an image is told apart better.
+        """
         # Callers may be in inference mode, whose tensors autograd refuses: a copy made outside of it is a normal tensor.
         with torch.inference_mode(False), torch.enable_grad():
             vectors = pooled.clone().requires_grad_()

@@ -39,7 +39,7 @@ def orient_maps(signed: Tensor) -> OrientedMaps:
     border = torch.zeros_like(area)
     if min(signed.shape[1:]) >= 3:
         inside = sides[:, 1:-1, 1:-1]
-        ring_cells = sides[0].numel() - inside[0].numel()
+        ring_cells = sides.shape[1:].numel() - inside.shape[1:].numel()
         ring = (sides.sum((1, 2)) - inside.sum((1, 2))) / ring_cells
         border = (inside.mean((1, 2)) - ring) / 2.0
     keep = area + border >= 0
