@@ -160,7 +160,7 @@ def _check_photometric(key: str, photometric: Any, leading: Sequence[int]) -> No
     if not isinstance(photometric, Tensor) or photometric.shape != expected:
         raise InputError(
             f"PairDataPreprocessor: data['pairs'][{key!r}] is {_describe(photometric)}; expected float32 "
-            f"{expected} as {'LocalCrops' if key.startswith('local') else 'DrawPhotometric'} draws it."
+            f"{expected} as DrawPhotometric draws it."
         )
 
 

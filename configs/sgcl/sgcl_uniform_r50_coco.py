@@ -1,0 +1,8 @@
+# Control of sgcl_r50_coco.py: every image is guided by a constant map: what remains of a gain is local crops and redrawn pairs.
+_base_ = ['../sgcl_r50_coco.py']
+
+train_pipeline = [
+    dict(type='LoadSceneImage'), dict(type='LoadSaliency', source='uniform'), {{_base_.pair}},
+    {{_base_.local_crops}}, {{_base_.photometric_draw}}, dict(type='ScoreCrops'), dict(type='PackPair')
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
