@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmsscl.saliency.fingerprint import dataset_fingerprint
 from mmsscl.errors import InputError
+from mmsscl.saliency.fingerprint import dataset_fingerprint
 
 __all__ = ["SaliencyStore", "dataset_fingerprint"]
 
@@ -85,7 +85,7 @@ class SaliencyStore:
         Raises:
             InputError: A number outside its range, or a folder that cannot be written to.
         """
-        blank = np.zeros((count, size, size), np.uint8) if 0 < count and 0 < size <= 1024 else None
+        blank = np.zeros((count, size, size), np.uint8) if count > 0 and 0 < size <= 1024 else None
         if blank is None:
             raise InputError(f"SaliencyStore: count={count} and size={size}; need 1 image and 1 to 1024 cells a side.")
         cls._write_file(Path(path), fingerprint, 0, -1, blank, np.zeros(count, np.uint8))

@@ -1,6 +1,14 @@
 """Hooks of the training run."""
 from .backbone_weights_hook import BackboneWeightsHook
+from .collapse_monitor_hook import CollapseMonitorHook
 from .deferred_log_hook import DeferredRuntimeInfoHook
 from .momentum_update_hook import MomentumUpdateHook
+from .saliency_refresh_hook import SaliencyRefreshHook
 
-__all__ = ["BackboneWeightsHook", "DeferredRuntimeInfoHook", "MomentumUpdateHook"]
+__all__ = [
+    "BackboneWeightsHook",
+    "CollapseMonitorHook",
+    "DeferredRuntimeInfoHook",
+    "MomentumUpdateHook",
+    "SaliencyRefreshHook",
+]
