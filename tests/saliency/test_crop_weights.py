@@ -54,6 +54,8 @@ def test_the_mean_over_valid_crops_is_one_after_clipping():
 
 def test_no_guidance_gives_exactly_one():
     scores, valid, _ = sample()
+    scores[2, 3] = np.inf
+    valid[2] = True
     weights = crop_weights(*as_tensors(scores, valid, np.zeros(40)))
     assert torch.equal(weights, torch.ones(40, 8))
 

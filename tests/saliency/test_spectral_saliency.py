@@ -15,7 +15,7 @@ def blob(height=8, width=10, rows=slice(2, 6), columns=slice(3, 8)):
     return mask
 
 
-def planted(masks, channels=24, seed=0):
+def planted(masks, channels=24, noise=0.1, seed=0):
     """Non-negative features: a strong mean in all cells, a foreground direction inside the mask, noise."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -24,7 +24,7 @@ def planted(masks, channels=24, seed=0):
 
     count, height, width = masks.shape
     foreground, background = draw(count, channels, 1, 1), draw(count, channels, 1, 1)
-    features = 6 + torch.where(masks[:, None], foreground, background) + 0.1 * draw(count, channels, height, width)
+    features = 6 + torch.where(masks[:, None], foreground, background) + noise * draw(count, channels, height, width)
     return features.relu()
 
 
@@ -43,8 +43,9 @@ def test_component_equals_numpy_svd(channels):
         assert min(np.abs(found - side).max() for side in either) < 1e-3
 
 
-def test_cut_equals_scipy_second_generalised_eigenvector():
-    features = planted(torch.stack([blob(), blob(rows=slice(1, 4)), blob(columns=slice(5, 9))]))
+@pytest.mark.parametrize("noise", [0.1, 1.0], ids=["two almost separate parts", "one part"])
+def test_cut_equals_scipy_second_generalised_eigenvector(noise):
+    features = planted(torch.stack([blob(), blob(rows=slice(1, 4)), blob(columns=slice(5, 9))]), noise=noise)
     maps = SpectralSaliency(mode="cut")(features)
     for each, result in zip(features.double().numpy(), maps):
         cells = each.reshape(24, -1).T
