@@ -3,6 +3,7 @@ import os
 import socket
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -166,11 +167,7 @@ class SaliencyStore:
 
     def commit(self, epoch: int) -> None:
         """End a refresh: count it, note its epoch and bring the file to disk."""
-        self._header["version"][0] += 1
-        self._header["epoch"][0] = epoch
-        self._header["checksum"][0] = _checksum(self._trust, self._maps)
-        self._header["writing"][0] = 0
-        self._memory.flush()
+        self._seal(self.version + 1, epoch)
 
     def verify(self) -> bool:
         """Compare maps and trusts with the checksum of the last commit.
@@ -219,8 +216,14 @@ class SaliencyStore:
         self._header["writing"][0] = 1
         self._maps[:] = state["maps"].cpu().numpy()
         self._trust[:] = state["trust"].cpu().numpy()
-        self._header["version"][0] = state["version"] - 1
-        self.commit(state["epoch"])
+        self._seal(state["version"], state["epoch"])
+
+    def _seal(self, version: int, epoch: int) -> None:
+        self._header["version"][0] = version
+        self._header["epoch"][0] = epoch
+        self._header["checksum"][0] = _checksum(self._trust, self._maps)
+        self._header["writing"][0] = 0
+        self._memory.flush()
 
     def _map_file(self) -> None:
         try:
@@ -279,7 +282,8 @@ class SaliencyStore:
                     file.write(part.tobytes())
             os.replace(aside, path)
         except OSError as error:
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):
+                aside.unlink()
             raise InputError(
                 f"{path}: the saliency store cannot be written ({error.strerror}). It takes "
                 f"{maps.nbytes / 1e6:.0f} MB: check permissions and space, or set another work_dir."
