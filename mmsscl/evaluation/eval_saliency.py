@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--estimator", metavar="NAME", help="default: that of the config's SaliencyRefreshHook")
     parser.add_argument("--branch", choices=BRANCHES, default="target", help="default: %(default)s, as in the refresh")
     parser.add_argument("--image-size", type=int, help="side photos are squashed to (default: the hook's, or 448)")
+    parser.add_argument("--map-size", type=int, help="cells a side of the maps (default: the hook's, or 14)")
     parser.add_argument("--batch-size", type=int, help="photos at a time (default: the hook's, or 64)")
     parser.add_argument("--no-mirror", action="store_true", help="do not average with the mirrored photo's map")
     parser.add_argument("--max-images", type=int, help="score this many photos only, evenly spread")
@@ -65,6 +66,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         device=args.device,
         options=args.cfg_options,
         image_size=args.image_size,
+        map_size=args.map_size,
         batch_size=args.batch_size,
         mirror=False if args.no_mirror else None,
     )
@@ -118,7 +120,7 @@ def eval_saliency(
         candidates.append((name, maps, float(trust.mean())))
         if len(maps) > 1:
             candidates.append((f"{name}, shuffled", maps[partners(len(maps), seed=0)], None))
-    grid = candidates[0][1].shape[1:]
+    grid = (settings.map_size, settings.map_size)
     for name, baseline in (("centred Gaussian", gaussian_map(grid)), ("uniform", uniform_map(grid))):
         candidates.append((name, np.broadcast_to(baseline, (len(photos.paths), *grid)), None))
     meters = _score([maps for _, maps, _ in candidates], photos)

@@ -16,7 +16,10 @@ from mmsscl.datasets.encoded_image import EncodedImage
 from mmsscl.errors import InputError
 from mmsscl.names import did_you_mean, near_names
 from mmsscl.registry import MODELS
+from mmsscl.saliency.estimators import SaliencyEstimator
 from mmsscl.saliency.extract import evaluating, extract_maps, squash_image
+from mmsscl.saliency.normalise import resize_maps
+from mmsscl.saliency.refresh import refresh_batches
 from mmsscl.zoo.key_difference import compare_keys, drop_pretrained_init
 from mmsscl.zoo.safe_load import load_checkpoint, state_dict_of
 
@@ -31,12 +34,14 @@ class Extraction:
     Attributes:
         estimator: config of a ``SaliencyEstimator``.
         image_size: side of the square that whole images are squashed to, in pixels.
+        map_size: cells a side that maps are brought to.
         batch_size: images at a time; estimators that compare images of a batch depend on it.
         mirror: average with the mirrored image's map.
     """
 
     estimator: dict[str, Any]
     image_size: int = 448
+    map_size: int = 14
     batch_size: int = 64
     mirror: bool = True
 
@@ -69,7 +74,7 @@ def extraction_of(config: Config, estimator: str | None = None, **given: Any) ->
     Args:
         config: a pretraining config.
         estimator: name of another estimator, with its default settings.
-        **given: other values for ``image_size``, ``batch_size``, ``mirror``; None keeps the hook's.
+        **given: other values for ``image_size``, ``map_size``, ``batch_size``, ``mirror``; None keeps the hook's.
 
     Raises:
         InputError: no refresh hook and no estimator, or a size below 1.
@@ -87,27 +92,25 @@ def extraction_of(config: Config, estimator: str | None = None, **given: Any) ->
         )
     settings |= {key: value for key, value in given.items() if value is not None}
     extraction = Extraction(**settings)
-    for key in ("image_size", "batch_size"):
+    for key in ("image_size", "map_size", "batch_size"):
         if getattr(extraction, key) < 1:
             raise InputError(f"{key}={getattr(extraction, key)}: give a whole number from 1.")
     return extraction
 
 
-def build_estimator(extraction: Extraction) -> nn.Module:
+def build_estimator(extraction: Extraction) -> SaliencyEstimator:
     """The estimator of an extraction, in eval mode.
 
     Raises:
         InputError: it is not known, or no saliency estimator.
     """
-    from mmsscl.saliency.estimators import SaliencyEstimator
-
     name = str(extraction.estimator.get("type"))
     known = [key for key, value in MODELS.module_dict.items() if issubclass(value, SaliencyEstimator)]
     if name.removeprefix("mmsscl.") not in known:
         hint = did_you_mean(near_names(name, known), f"Known: {', '.join(sorted(known))}.")
         raise InputError(f"saliency estimator {name!r}: no such estimator. {hint}")
-    built: nn.Module = MODELS.build(dict(extraction.estimator))
-    return built.eval()
+    built: SaliencyEstimator = MODELS.build(dict(extraction.estimator))
+    return built
 
 
 def load_network(config: Config, checkpoint: str | Path, branch: str = "target", device: str = "cpu") -> PretrainedNetwork:
@@ -146,11 +149,9 @@ def load_network(config: Config, checkpoint: str | Path, branch: str = "target",
 
 
 def photo_maps(
-    network: PretrainedNetwork, estimator: nn.Module, extraction: Extraction, paths: Sequence[str]
+    network: PretrainedNetwork, estimator: SaliencyEstimator, extraction: Extraction, paths: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Maps of photos, as the refresh makes them.
-
-    The photos are split into batches of nearly the same size, so that none is left alone in the last.
+    """Maps of photos, as the refresh makes them, but for its average with earlier refreshes.
 
     Args:
         network: from :func:`load_network`.
@@ -159,25 +160,24 @@ def photo_maps(
         paths: of the photos, at least one.
 
     Returns:
-        maps: float32 (N, h, w) in [0, 1].
+        maps: float32 (N, s, s) in [0, 1], s the extraction's ``map_size``.
         trust: float32 (N,) in [0, 1].
 
     Raises:
         InputError: a photo cannot be read.
     """
-    maps, trusts = [], []
     device = network.device
-    modules = [network.backbone, estimator] + ([network.neck] if network.neck is not None else [])
-    with evaluating(*modules):
-        for part in np.array_split(np.arange(len(paths)), -(-len(paths) // extraction.batch_size)):
-            pixels = torch.stack([squash_image(read_photo(paths[index]), extraction.image_size) for index in part])
+    maps = np.empty((len(paths), extraction.map_size, extraction.map_size), np.float32)
+    trusts = np.empty(len(paths), np.float32)
+    estimator.to(device)
+    with evaluating(network.backbone, estimator, *([] if network.neck is None else [network.neck])):
+        for batch in refresh_batches(len(paths), extraction.batch_size, seed=0):
+            pixels = torch.stack([squash_image(read_photo(paths[index]), extraction.image_size) for index in batch])
             images = (pixels.to(device).float() - network.mean) / network.std
-            values, trust = extract_maps(
-                network.backbone, network.neck, estimator.to(device), images, mirror=extraction.mirror
-            )
-            maps.append(values.cpu())
-            trusts.append(trust.cpu())
-    return torch.cat(maps).numpy(), torch.cat(trusts).numpy()
+            values, trust = extract_maps(network.backbone, network.neck, estimator, images, extraction.mirror)
+            maps[batch] = resize_maps(values, extraction.map_size).cpu().numpy()
+            trusts[batch] = trust.cpu().numpy()
+    return maps, trusts
 
 
 def read_photo(path: str) -> EncodedImage:

@@ -24,8 +24,8 @@ from mmsscl.registry import DATASETS
 from mmsscl.saliency.baseline_maps import gaussian_map, uniform_map
 from mmsscl.saliency.store import SaliencyStore, dataset_fingerprint
 from mmsscl.structures.saliency_map import SaliencyMap
-from mmsscl.visualization.canvas import above, beside, contact_sheet, put_label, write_png
-from mmsscl.visualization.saliency_overlay import crop_coverage, draw_heat, draw_maps, mean_inside
+from mmsscl.visualization.canvas import above, beside, contact_sheet, write_png
+from mmsscl.visualization.saliency_overlay import captioned, crop_coverage, draw_heat, draw_maps, mean_inside
 
 _MOST_DECODED_SIDE = 1600
 _GRID = (48, 48)
@@ -94,7 +94,7 @@ def main(args: argparse.Namespace) -> int:
     for index, picture in zip(indices, draw_photos(dataset, indices, columns, args.draws), strict=True):
         write_png(out / f"saliency_{index:06d}.png", picture)
         pictures.append(picture)
-    sheet = write_png(out / "contact_sheet.png", contact_sheet(pictures, columns=1, tile_width=1200))
+    sheet = write_png(out / "contact_sheet.png", contact_sheet(pictures, columns=2, tile_width=900))
     MMLogger.get_current_instance().info(f"{len(pictures)} pictures in {out}; all together: {sheet}")
     return 0
 
@@ -110,8 +110,8 @@ def draw_photos(dataset: SceneImages, indices: np.ndarray, columns: list[MapColu
 
     Yields:
         uint8 RGB picture of each photo. Upper row: the photo, then its maps, one a column. Lower row: how often each
-        place lies in a plain crop, in a crop guided by the last column's map at full strength, and in a local crop
-        where the pipeline has them; one color scale for the row's pair, stated in the labels.
+        place lies in a plain crop, in a crop guided by the last column's map at full strength, the difference of the two,
+        and how often in a local crop, where the pipeline has them. The plain and the guided share one color scale.
     """
     pair = next((step for step in dataset.pipeline if isinstance(step, SpatialConsistentPair)), None)
     local = next((step for step in dataset.pipeline if isinstance(step, LocalCrops)), None)
@@ -121,13 +121,14 @@ def draw_photos(dataset: SceneImages, indices: np.ndarray, columns: list[MapColu
         # a huge photo is decoded at a part of its size
         image = encoded.decode(encoded.best_reduction(max(encoded.height, encoded.width) / _MOST_DECODED_SIDE))
         labels = [f"{column.name}, trust {column.trust[position]:.2f}" for column in columns]
-        rows = [beside(draw_maps(image, [column.maps[position] for column in columns], labels))]
+        picture = beside(draw_maps(image, [column.maps[position] for column in columns], labels))
         if draws and pair is not None:
             guide, name = _guiding_map(loader.source if loader else "store", columns[-1], position)
             trust = float(columns[-1].trust[position])
             crops = _draw_crops(dataset.seed, int(index), encoded, pair, local, guide, trust, draws)
-            rows.append(_draw_coverages(image, (encoded.height, encoded.width), crops, guide, name))
-        yield above(rows)
+            coverages = _draw_coverages(image, (encoded.height, encoded.width), crops, guide, name)
+            picture = above([picture, coverages])
+        yield picture
 
 
 def _training_data(config: Config, images: str | None) -> SceneImages:
@@ -201,10 +202,12 @@ def _draw_coverages(
     pictures = []
     for name, coverage in coverages.items():
         top = float(coverage.max() if name == "local crops" else shared)
-        picture = draw_heat(image, coverage / top)
-        inside = mean_inside(guide, crops[name], image_size)
-        put_label(picture, f"{name}: red {top:.0%} of draws", (2, 2))
-        put_label(picture, f"mean saliency inside {inside:.3f}", (2, 22))
-        pictures.append(picture)
-    put_label(pictures[1], f"guided by: {guide_name}", (2, 42))
+        lines = [f"{name}, red: {top:.0%} of them", f"saliency inside {mean_inside(guide, crops[name], image_size):.3f}"]
+        lines.append("" if name == "plain crops" else f"by {guide_name}")
+        pictures.append(captioned(draw_heat(image, coverage / top), lines))
+    gain = coverages["guided crops"] - coverages["plain crops"]
+    largest = float(np.abs(gain).max())
+    # both kinds are drawn from the same random numbers, so the difference is saliency's
+    lines = ["guided minus plain", f"red: {largest:+.1%}, green: 0, blue: {-largest:+.1%}", ""]
+    pictures.insert(2, captioned(draw_heat(image, 0.5 + gain / max(2 * largest, 1e-9)), lines))
     return beside(pictures)

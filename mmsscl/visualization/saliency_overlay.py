@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 
 from mmsscl.evaluation.saliency_quality import enlarge_map
-from mmsscl.visualization.canvas import enlarge, put_label
+from mmsscl.visualization.canvas import BACKGROUND, above, enlarge, put_label
 
 
 def heat_colors(values: np.ndarray) -> np.ndarray:
@@ -53,12 +53,25 @@ def draw_maps(
     Returns:
         The photo, then the photo under each map.
     """
-    pictures = [at_height(image, height)]
+    pictures = [captioned(at_height(image, height), ["photo"])]
     for values, label in zip(maps, labels, strict=True):
-        picture = draw_heat(image, values, height)
-        put_label(picture, label, (2, 2))
-        pictures.append(picture)
+        pictures.append(captioned(draw_heat(image, values, height), [label]))
     return pictures
+
+
+def captioned(picture: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+    """A picture below lines of text; widened on the right where the text is longer.
+
+    Args:
+        picture: uint8 (H, W, 3), RGB.
+        lines: of ASCII.
+    """
+    # what put_label needs at its default scale
+    width = max([picture.shape[1]] + [9 + round(7.3 * len(line)) for line in lines])
+    strip = np.full((18 * len(lines), width, 3), BACKGROUND, np.uint8)
+    for row, line in enumerate(lines):
+        put_label(strip, line, (0, 18 * row), (BACKGROUND,) * 3)
+    return above([strip, picture], gap=0)
 
 
 def crop_coverage(crops: np.ndarray, image_size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
