@@ -9,14 +9,19 @@ import torch.multiprocessing as multiprocessing
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mmsscl.models.heads import RegionPredictHead
+from mmsscl.models.heads import RegionPredictHead, WeightedContrastiveHead, WeightedPredictHead
 from mmsscl.registry import MODELS
+from mmsscl.saliency.batch_weights import batch_crop_weights
 
 VALID = {
     "unequal": torch.tensor([[1, 1, 1], [1, 1, 0], [0, 1, 0], [0, 0, 0]], dtype=torch.bool),
     "one_rank_empty": torch.tensor([[1, 0, 1], [1, 1, 1], [0, 0, 0], [0, 0, 0]], dtype=torch.bool),
     "all_empty": torch.zeros(4, 3, dtype=torch.bool),
 }
+# Of mean one over the valid pairs of an image, as crop_weights gives them; where nothing is valid any.
+WEIGHTS = torch.tensor([[0.5, 1.0, 1.5], [1.75, 0.25, 3.0], [3.0, 1.0, 0.25], [2.0, 2.0, 2.0]])
+# One process queues images 0..3 of view 1, then of view 2; two queue both views of images 0, 1, then of 2, 3.
+RANK_ORDER = [step + place for step in (0, 8) for place in (0, 1, 4, 5, 2, 3, 6, 7)]
 # BYOL takes whole views: which boxes are valid changes nothing there.
 ALGORITHMS = [("SCRL", "unequal"), ("SCRL", "one_rank_empty"), ("SCRL", "all_empty"), ("BYOL", "all_empty")]
 
@@ -24,16 +29,29 @@ ALGORITHMS = [("SCRL", "unequal"), ("SCRL", "one_rank_empty"), ("SCRL", "all_emp
 class Regions(nn.Module):
     """A projector without BatchNorm, then the head with its norm in eval mode: rows do not see each other."""
 
+    def __init__(self, kind=RegionPredictHead):
+        super().__init__()
+        torch.manual_seed(0)
+        self.projector = nn.Linear(5, 6)
+        self.head = kind(6, 8, 6, norm_cfg={"type": "BN"})
+        self.head.predictor.norm.eval()
+
+    def forward(self, views, targets, valid, *weights):
+        prediction1, prediction2 = (self.head(self.projector(view)) for view in views)
+        return self.head.loss(prediction1, prediction2, *targets, valid, *weights)
+
+
+class Contrast(nn.Module):
+    """A projector, then a queue of keys."""
+
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
         self.projector = nn.Linear(5, 6)
-        self.head = RegionPredictHead(6, 8, 6, norm_cfg={"type": "BN"})
-        self.head.predictor.norm.eval()
+        self.head = WeightedContrastiveHead(6, 20)
 
-    def forward(self, views, targets, valid):
-        prediction1, prediction2 = (self.head(self.projector(view)) for view in views)
-        return self.head.loss(prediction1, prediction2, *targets, valid)
+    def forward(self, views, keys, valid, weights):
+        return self.head.loss(*(self.projector(view) for view in views), *keys, valid, weights)
 
 
 def make_batch():
@@ -47,6 +65,26 @@ def compute(model, rows, valid):
     loss = model(views[:, rows], targets[:, rows], valid[rows])["loss_cosine"]
     loss.backward()
     return loss.detach(), [param.grad.clone() for param in model.parameters()]
+
+
+def compute_weighted(model, rows, valid):
+    views, targets = make_batch()
+    model.zero_grad()
+    loss = model(views[:, rows], targets[:, rows], valid[rows], WEIGHTS[rows])["loss_cosine"]
+    loss.backward()
+    return loss.detach(), [param.grad.clone() for param in model.parameters()]
+
+
+def compute_contrast(model, rows):
+    """Two steps, so that the queue of the second holds the keys of the first."""
+    views, keys = make_batch()
+    for step in range(2):
+        model.zero_grad()
+        out = model(views[:, rows] + step, (keys[:, rows] - step)[:, :, :1], VALID["unequal"][rows], WEIGHTS[rows])
+        out["loss_contrast"].backward()
+    head = getattr(model, "module", model).head
+    grads = [param.grad.clone() for param in model.parameters()]
+    return out["loss_contrast"].detach(), grads, head.queue.clone(), head.pointer
 
 
 def make_algorithm(kind):
@@ -98,6 +136,12 @@ def work(rank, port, folder):
     )
     model = DistributedDataParallel(Regions())
     results = {name: compute(model, slice(2 * rank, 2 * rank + 2), valid) for name, valid in VALID.items()}
+    rows = slice(2 * rank, 2 * rank + 2)
+    model = DistributedDataParallel(Regions(WeightedPredictHead))
+    results["weighted"] = {name: compute_weighted(model, rows, valid) for name, valid in VALID.items()}
+    results["contrast"] = compute_contrast(DistributedDataParallel(Contrast()), rows)
+    guidance = torch.tensor([1.0, 0.5, 0.0, 1.0])
+    results["batch_weights"] = batch_crop_weights(WEIGHTS[rows], VALID["unequal"][rows], guidance[rows])
     for kind, name in ALGORITHMS:
         model = DistributedDataParallel(make_algorithm(kind))
         results[kind, name] = compute_algorithm(model, slice(2 * rank, 2 * rank + 2), VALID[name])
@@ -148,6 +192,37 @@ def test_a_mean_of_each_ranks_own_boxes_would_differ(two_processes):
     own = [compute(model, slice(2 * rank, 2 * rank + 2), valid)[0] for rank in range(2)]
     loss = compute(model, slice(0, 4), valid)[0]
     assert abs((own[0] + own[1]) / 2 - loss) > 1e-3
+
+
+@pytest.mark.parametrize("name", list(VALID))
+def test_weighted_loss_and_gradients_equal_one_process(two_processes, name):
+    loss, grads = compute_weighted(Regions(WeightedPredictHead), slice(0, 4), VALID[name])
+    results = [result["weighted"][name] for result in two_processes]
+    torch.testing.assert_close((results[0][0] + results[1][0]) / 2, loss)
+    for result in results:
+        for mine, expected in zip(result[1], grads):
+            torch.testing.assert_close(mine, expected, atol=1e-6, rtol=1e-5)
+    plain = compute(Regions(), slice(0, 4), VALID[name])[0]
+    assert (loss == plain) if name == "all_empty" else (abs(loss - plain) > 1e-3)
+
+
+def test_queue_holds_the_keys_of_all_processes(two_processes):
+    loss, grads, queue, pointer = compute_contrast(Contrast(), slice(0, 4))
+    results = [result["contrast"] for result in two_processes]
+    torch.testing.assert_close((results[0][0] + results[1][0]) / 2, loss)
+    for _, mine, mine_queue, mine_pointer in results:
+        assert mine_pointer == pointer == 16
+        assert torch.equal(mine_queue, results[0][2])
+        # Within a step the keys are ordered by rank here, by view there.
+        torch.testing.assert_close(mine_queue[:16][RANK_ORDER], queue[:16])
+        torch.testing.assert_close(mine_queue[16:], queue[16:])
+        for gradient, expected in zip(mine, grads):
+            torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_batch_weights_have_mean_one_over_both_processes(two_processes):
+    expected = batch_crop_weights(WEIGHTS, VALID["unequal"], torch.tensor([1.0, 0.5, 0.0, 1.0]))
+    torch.testing.assert_close(torch.cat([result["batch_weights"] for result in two_processes]), expected)
 
 
 def furthest(mine, expected):

@@ -130,9 +130,69 @@ def test_nothing_is_read_back_from_the_device(monkeypatch: pytest.MonkeyPatch) -
     data = batch(16)
     rows = [transform.transform({"streams": RandomStreams(0, 0, i)})["photometric"] for i in range(16)]
     data["pairs"]["photometric"] = torch.from_numpy(np.stack(rows))
-    result = preprocessor(data, training=True)
+    result = preprocessor(with_local(data), training=True)
+    assert result["pairs"]["local_views"].shape == (16, 3, 3, 32, 32)
     assert all(view.device.type == "meta" and view.shape == (16, 3, 48, 48) for view in result["inputs"])
     assert all(tensor.device.type == "meta" for tensor in result["pairs"].values())
+
+
+def with_local(data: dict[str, Any], number: int = 3, size: int = 32) -> dict[str, Any]:
+    count = len(data["inputs"][0])
+    generator = torch.Generator().manual_seed(7)
+    transform = DrawPhotometric(local={"gray_prob": 0.5, "blur_prob": 0.5})
+    rows = [
+        transform.transform({"streams": RandomStreams(0, 0, i), "local_geometry": [None] * number})["local_photometric"]
+        for i in range(count)
+    ]
+    data["pairs"]["local_views"] = torch.randint(
+        0, 256, (count, number, 3, size, size), generator=generator, dtype=torch.uint8
+    )
+    data["pairs"]["local_photometric"] = torch.from_numpy(np.stack(rows))
+    return data
+
+
+def test_local_crops_pass_the_same_chain() -> None:
+    data = with_local(batch())
+    before = data["pairs"]["local_views"].clone()
+    result = PairDataPreprocessor(MEAN, STD)(data, training=True)
+    for image in range(6):
+        for crop in range(3):
+            expected = before[image, crop].float()[None]
+            apply_photometric_(expected, data["pairs"]["local_photometric"][image, crop][None])
+            torch.testing.assert_close(result["pairs"]["local_views"][image, crop], normalised(expected)[0])
+    plain = PairDataPreprocessor(MEAN, STD)(batch(), training=True)
+    assert all(torch.equal(left, right) for left, right in zip(result["inputs"], plain["inputs"]))
+    assert data["pairs"]["local_views"].dtype == torch.uint8, "the caller's batch must be left alone"
+    assert torch.equal(data["pairs"]["local_views"], before)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_local_crops_are_only_normalised_when_augmentation_is_off(training: bool) -> None:
+    data = with_local(batch())
+    result = PairDataPreprocessor(MEAN, STD, augment=not training)(data, training=training)["pairs"]["local_views"]
+    assert torch.equal(result, normalised(data["pairs"]["local_views"].flatten(0, 1)).unflatten(0, (6, 3)))
+
+
+def test_local_crops_keep_channels_last_memory() -> None:
+    result = PairDataPreprocessor(channels_last=True)(with_local(batch()), training=True)["pairs"]["local_views"]
+    assert result.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("local_views", torch.zeros(6, 3, 8, 8, dtype=torch.uint8), r"expected uint8 \(6, L, 3, s, s\)"),
+        ("local_views", torch.zeros(6, 2, 3, 8, 8), r"is float32 \(6, 2, 3, 8, 8\); expected uint8"),
+        ("local_views", torch.zeros(5, 2, 3, 8, 8, dtype=torch.uint8), r"expected uint8 \(6, L, 3, s, s\)"),
+        ("local_views", torch.zeros(6, 0, 3, 8, 8, dtype=torch.uint8), r"expected uint8 \(6, L, 3, s, s\)"),
+        ("local_photometric", torch.zeros(6, 2, 9), r"local_photometric'\] is .*; expected float32 \(6, 3, 9\)"),
+    ],
+)
+def test_bad_local_crops_are_named(key: str, value: Tensor, message: str) -> None:
+    data = with_local(batch())
+    data["pairs"][key] = value
+    with pytest.raises(InputError, match=message):
+        PairDataPreprocessor()(data, training=True)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

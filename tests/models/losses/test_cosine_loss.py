@@ -15,6 +15,19 @@ def test_equals_numpy():
     np.testing.assert_allclose(float(loss), expected, rtol=1e-5)
 
 
+def test_weights_multiply_each_term_and_ones_change_no_bit():
+    generator = torch.Generator().manual_seed(0)
+    prediction, target = torch.randn(2, 4, 3, 5, generator=generator)
+    valid = torch.rand(4, 3, generator=generator) < 0.6
+    weights = torch.rand(4, 3, generator=generator)
+    weights[~valid] = float("nan")
+    loss = CosineLoss()(prediction, target, valid, torch.tensor(7.0), weights)
+    terms = 2 - 2 * torch.nn.functional.cosine_similarity(prediction, target, dim=-1)
+    torch.testing.assert_close(loss, (terms * weights)[valid].sum() / 7)
+    plain = CosineLoss()(prediction, target, valid, torch.tensor(7.0))
+    assert torch.equal(CosineLoss()(prediction, target, valid, torch.tensor(7.0), torch.ones(4, 3)), plain)
+
+
 def test_range():
     vectors, valid, count = torch.randn(1, 2, 8), torch.ones(1, 2, dtype=torch.bool), torch.tensor(2.0)
     assert abs(float(CosineLoss()(vectors, 3 * vectors, valid, count))) < 1e-6
