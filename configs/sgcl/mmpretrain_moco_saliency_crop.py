@@ -4,7 +4,7 @@ _base_ = ['mmpretrain::mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py']
 custom_imports = dict(imports=['mmsscl.registry'], allow_failed_imports=False)
 
 data_root = 'data/coco/train2017/'
-store = 'work_dirs/sgcl_r50_coco/saliency.store'
+store = 'work_dirs/sgcl_r50_coco/saliency_store.bin'
 
 view_pipeline = [
     dict(

@@ -41,13 +41,11 @@ class MapIntegral:
         """
         across, down = self.width / image_size[1], self.height / image_size[0]
         # How much of each cell lies left of (above) each edge; the difference of two edges is what the box covers.
-        covered = (boxes * (across, down, across, down))[:, :, None] - self._cells
+        covered = (boxes * (across, down, across, down)).T[:, :, None] - self._cells
         np.maximum(covered, 0.0, out=covered)
         np.minimum(covered, 1.0, out=covered)
-        covered = covered[:, 2:] - covered[:, :2]
-        rows = covered[:, 1, : self.height] @ self.values
-        rows *= covered[:, 0, : self.width]
-        return rows.sum(axis=1)
+        columns, rows = covered[2:] - covered[:2]
+        return np.einsum("ij,ij->i", rows[:, : self.height] @ self.values, columns[:, : self.width])
 
     def cells(self, boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
         """Area of each box in cells of the map: float64 (n,). Arguments as for :meth:`sums`."""

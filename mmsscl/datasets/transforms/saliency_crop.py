@@ -79,7 +79,7 @@ class SaliencyCrop(RandomAreaCrop):
         # As many numbers whether they are needed or not: the next crop's draws do not depend on this one's.
         draws = saliency.generator.random(2 * self.candidates)
         if draws[0] < self.lambda_max * saliency.guidance:
-            self._move(crop, image_size, saliency, draws[1], draws[2:].reshape(-1, 2))
+            self._move(crop, image_size, saliency, draws[1], draws[2:].reshape(2, -1))
         return crop
 
     def _move(
@@ -87,16 +87,18 @@ class SaliencyCrop(RandomAreaCrop):
     ) -> None:
         """Puts the crop (5,) at the candidate that ``pick``, uniform in [0, 1), falls on; the first is its own place.
 
-        ``places``, uniform (candidates - 1, 2) in [0, 1), say where the others lie.
+        ``places``, uniform (2, candidates - 1) in [0, 1), say where the others lie across and down.
         """
         x, y, w, h = crop[:4].tolist()
-        boxes = np.empty((self.candidates, 4))
-        boxes[0, 0], boxes[0, 1] = x, y
-        np.floor(places * (image_size[1] - w + 1, image_size[0] - h + 1), out=boxes[1:, :2])
-        np.add(boxes[:, :2], (w, h), out=boxes[:, 2:])
+        boxes = np.empty((4, self.candidates))
+        boxes[0, 0], boxes[1, 0] = x, y
+        np.multiply(places, ((image_size[1] - w + 1,), (image_size[0] - h + 1,)), out=boxes[:2, 1:])
+        np.floor(boxes[:2], out=boxes[:2])
+        np.add(boxes[0], w, out=boxes[2])
+        np.add(boxes[1], h, out=boxes[3])
         # The boxes are of one size, so a factor turns their sums into means.
         scale = image_size[0] * image_size[1] / (saliency.values.size * w * h * self.temperature)
-        logits = (MapIntegral(saliency.values).sums(boxes, image_size) * scale).tolist()
+        logits = (MapIntegral(saliency.values).sums(boxes.T, image_size) * scale).tolist()
         largest = max(logits)
         weights = [math.exp(logit - largest) for logit in logits]
         left = pick * sum(weights)
@@ -105,4 +107,4 @@ class SaliencyCrop(RandomAreaCrop):
             left -= weight
             if left < 0:
                 break
-        crop[:2] = boxes[chosen, :2]
+        crop[:2] = boxes[:2, chosen]

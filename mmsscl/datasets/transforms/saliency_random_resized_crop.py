@@ -42,7 +42,7 @@ class SaliencyRandomResizedCrop(BaseTransform):
 
     Example:
         >>> dict(type="mmsscl.SaliencyRandomResizedCrop", scale=224, crop_ratio_range=(0.2, 1.0),
-        ...      store="work_dirs/sgcl_r50_coco/saliency.bin")
+        ...      store="work_dirs/sgcl_r50_coco/saliency_store.bin")
     """
 
     def __init__(

@@ -159,3 +159,28 @@ def test_is_built_from_a_config() -> None:
     transform = TRANSFORMS.build({"type": "DrawPhotometric", "views": [{}, {"blur_prob": 0.1}]})
     assert isinstance(transform, DrawPhotometric)
     assert transform.laws[1].blur_prob == 0.1
+
+
+def test_local_crops_have_a_stream_of_their_own() -> None:
+    transform = DrawPhotometric()
+    for count in (1, 4):
+        results = {"streams": RandomStreams(0, 0, 3), "local_geometry": np.ones((count, 5), np.float32)}
+        results = transform.transform(results)
+        np.testing.assert_array_equal(results["photometric"], draw(transform, 3))
+        assert results["local_photometric"].shape == (count, len(COLUMN))
+        assert results["local_photometric"].dtype == np.float32
+        assert (results["local_photometric"][0] != results["photometric"]).any(axis=1).all()
+    rows = [
+        transform.transform({"streams": RandomStreams(0, 0, i), "local_geometry": np.ones((8, 5), np.float32)})
+        for i in range(250)
+    ]
+    blurred = (np.stack([row["local_photometric"] for row in rows])[..., COLUMN.RESIZE_FACTOR] > 1).mean()
+    assert 0.3 < blurred < 0.55  # half of them, less those whose factor is drawn as 1
+
+
+def test_local_settings() -> None:
+    transform = DrawPhotometric(local={"jitter_prob": 0, "gray_prob": 0, "blur_prob": 0, "solarize_prob": 0})
+    results = transform.transform({"streams": RandomStreams(0, 0, 0), "local_geometry": np.ones((2, 5), np.float32)})
+    np.testing.assert_array_equal(results["local_photometric"], [identity_photometric()] * 2)
+    with pytest.raises(InputError, match=r"local\['hue'\] is 3"):
+        DrawPhotometric(local={"hue": 3})

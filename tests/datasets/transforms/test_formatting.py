@@ -47,3 +47,29 @@ def test_missing_transform_is_named(key, source):
     del results[key]
     with pytest.raises(InputError, match=f"{key}.*{source}"):
         PackPair()(results)
+
+
+def test_optional_keys_are_packed_where_present():
+    results = sample() | {
+        "view_scores": np.array([0.5, 1.0], np.float32),
+        "box_scores": np.ones(4, np.float32),
+        "guidance": np.float32(0.25),
+    }
+    batch = default_collate([PackPair()(dict(results)), PackPair()(dict(results))])["pairs"]
+    assert {key: (batch[key].dtype, tuple(batch[key].shape)) for key in ("view_scores", "box_scores", "guidance")} == {
+        "view_scores": (torch.float32, (2, 2)),
+        "box_scores": (torch.float32, (2, 4)),
+        "guidance": (torch.float32, (2,)),
+    }
+    assert batch["guidance"].tolist() == [0.25, 0.25]
+    assert not any(key.startswith("local") for key in batch)
+
+
+def test_local_crops_in_the_wrong_place_are_named():
+    local = {"local_views": torch.zeros(2, 3, 4, 4, dtype=torch.uint8), "local_geometry": np.ones((2, 5), np.float32)}
+    with pytest.raises(InputError, match="LocalCrops before DrawPhotometric"):
+        PackPair()(sample() | local)
+    local["local_photometric"] = np.ones((2, 9), np.float32)
+    assert PackPair()(sample() | local)["pairs"]["local_views"].dtype == torch.uint8
+    with pytest.raises(InputError, match="LocalCrops before ScoreCrops"):
+        PackPair()(sample() | local | {"view_scores": np.ones(2, np.float32)})

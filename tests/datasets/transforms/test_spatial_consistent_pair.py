@@ -10,10 +10,11 @@ from mmsscl.datasets.encoded_image import EncodedImage
 from mmsscl.datasets.random_streams import RandomStreams
 from mmsscl.datasets.transforms import CropLaw, GridBoxes, SpatialConsistentPair
 from mmsscl.datasets.transforms.boxes import shared_region
-from mmsscl.datasets.transforms.spatial_consistent_pair import snap_to_reduction
+from mmsscl.datasets.transforms.spatial_consistent_pair import crop_iou, snap_to_reduction
 from mmsscl.errors import InputError
 from mmsscl.registry import TRANSFORMS
 from mmsscl.structures import ViewGeometry
+from mmsscl.structures.saliency_map import SaliencyMap
 
 
 class FixedCrops(CropLaw):
@@ -268,3 +269,84 @@ def test_a_photo_file_decoded_at_reduced_size() -> None:
 def test_bad_arguments_are_named(arguments: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         SpatialConsistentPair(**arguments)
+
+
+def guide(guidance: float) -> SaliencyMap:
+    return SaliencyMap(np.eye(4, dtype=np.float32), guidance, 1.0, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("guidance", "drawn"), [(None, 1), (0.0, 1), (0.01, 3)])
+def test_crops_too_much_alike_are_redrawn_where_saliency_guides(guidance: float | None, drawn: int) -> None:
+    same, near, other = (0, 0, 100, 100, 0), (5, 5, 100, 100, 0), (20, 20, 100, 100, 0)
+    law = FixedCrops(same, near, other)
+    transform = SpatialConsistentPair(64, [FixedCrops(same), law], GridBoxes(min_size=16), max_iou=0.8)
+    saliency = None if guidance is None else guide(guidance)
+    results = transform({"image": Picture(200, 200), "streams": RandomStreams(0, 0, 0), "saliency": saliency})
+    assert law.drawn == drawn
+    assert (crop_iou(results["geometry"]) <= 0.8) == (drawn == 3)
+
+
+def test_when_redraws_run_out_alike_is_better_than_apart() -> None:
+    same, apart = (0, 0, 100, 100, 0), (150, 150, 50, 50, 0)
+    law = FixedCrops(apart, same, apart)
+    transform = SpatialConsistentPair(64, [FixedCrops(same), law], GridBoxes(min_size=16), max_redraws=4, max_iou=0.5)
+    results = transform({"image": Picture(200, 200), "streams": RandomStreams(0, 0, 0), "saliency": guide(1.0)})
+    assert law.drawn == 5
+    assert results["valid"].all()
+    pixel = SpatialConsistentPair(8, boxes={"type": "WholeViewBox"}, max_iou=0.5)
+    results = pixel({"image": Picture(1, 1), "streams": RandomStreams(0, 0, 0), "saliency": guide(1.0)})
+    np.testing.assert_array_equal(results["geometry"][:, :4], [[0, 0, 1, 1]] * 2)
+
+
+def test_max_iou_holds_over_many_guided_draws() -> None:
+    values = np.zeros((14, 14), np.float32)
+    values[6:8, 6:8] = 1
+    alike = {}
+    for max_iou in (None, 0.6):
+        transform = SpatialConsistentPair(
+            32, [{"type": "SaliencyCrop", "area": (0.4, 1.0), "lambda_max": 1.0}] * 2, {"type": "WholeViewBox"},
+            max_iou=max_iou, max_redraws=50,
+        )  # fmt: skip
+        blank = SimpleNamespace(height=300, width=400, best_reduction=lambda _: 1)
+        alike[max_iou] = 0
+        for index in range(150):
+            streams = RandomStreams(0, 0, index)
+            saliency = SaliencyMap(values, 1.0, 1.0, streams.stream("saliency"))
+            alike[max_iou] += crop_iou(transform._draw(blank, streams.stream("crop"), saliency)[0]) > 0.6
+    assert alike[None] > 40
+    assert alike[0.6] == 0
+
+
+def test_iou_of_crops_is_that_of_their_pixels() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        masks, geometry = np.zeros((2, 40, 40), bool), np.zeros((2, 5), np.float32)
+        for mask, row in zip(masks, geometry):
+            x, y = generator.integers(0, 30, 2)
+            w, h = generator.integers(1, 40 - x), generator.integers(1, 40 - y)
+            mask[y : y + h, x : x + w] = True
+            row[:4] = x, y, w, h
+        assert crop_iou(geometry) == pytest.approx((masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum())
+
+
+@pytest.mark.parametrize("max_iou", [0, 1.2, -1])
+def test_bad_max_iou_is_named(max_iou: float) -> None:
+    with pytest.raises(InputError, match="max_iou"):
+        SpatialConsistentPair(64, max_iou=max_iou)
+
+
+def test_box_law_gets_the_map_the_image_size_and_a_stream_of_its_own() -> None:
+    seen = []
+
+    class Spy(GridBoxes):
+        def sample(self, geometry, size, generator, saliency=None, image_size=None):
+            seen.append((saliency, image_size))
+            return super().sample(geometry, size, generator, saliency, image_size)
+
+    transform = SpatialConsistentPair(64, boxes=Spy(min_size=16))
+    run(transform, Picture(120, 160))
+    transform({"image": Picture(120, 160), "streams": RandomStreams(0, 0, 0), "saliency": guide(0.5)})
+    assert seen[0] == (None, (120, 160))
+    assert seen[1][0].guidance == 0.5
+    expected = RandomStreams(0, 0, 0).stream("box_saliency").random()
+    assert seen[1][0].generator.random() == expected
