@@ -113,8 +113,8 @@ def refresh_maps(
         images, batch_sampler=[batches[position] for position in own], num_workers=num_workers,
         generator=torch.Generator().manual_seed(0), **loader_options,
     )  # fmt: skip
-    preprocessor = model.data_preprocessor
-    target = model.target
+    preprocessor: Any = model.data_preprocessor
+    target: Any = model.target
     found: list[Tensor] = []
     rows: list[Tensor] = []
     with untouched_randomness(device), evaluating(target, estimator), _uncompiled(target):

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mmsscl.errors import InputError
 from mmsscl.saliency.fingerprint import dataset_fingerprint
+from mmsscl.saliency.store_state import FORMAT, check_state, describe_fingerprint
 
 __all__ = ["SaliencyStore", "dataset_fingerprint"]
 
-FORMAT = 1
 _MAGIC = b"mmssclSM"
 _HEADER = np.dtype(
     [
@@ -31,7 +30,6 @@ _HEADER = np.dtype(
         ("fingerprint", "S208"),
     ]
 )
-_STATE_KEYS = ("format", "fingerprint", "count", "size", "version", "epoch", "maps", "trust")
 
 
 class SaliencyStore:
@@ -68,8 +66,8 @@ class SaliencyStore:
         self.size = int(record["size"])
         if fingerprint is not None and fingerprint != self.fingerprint:
             raise InputError(
-                f"{self.path}: holds the saliency maps of another data set ({_describe(self.fingerprint)}; this one: "
-                f"{_describe(fingerprint)}). Train on the images it was made for, in their order; or delete it or set "
+                f"{self.path}: holds the saliency maps of another data set ({describe_fingerprint(self.fingerprint)}; this one: "
+                f"{describe_fingerprint(fingerprint)}). Train on the images it was made for, in their order; or delete it or set "
                 "another work_dir, and start a new run (load_from=CHECKPOINT without resume keeps the weights)."
             )
 
@@ -293,47 +291,6 @@ class SaliencyStore:
         return f"{type(self).__name__}({str(self.path)!r}, {self.count} maps of {self.size}, version {self.version})"
 
 
-def check_state(state: Any, fingerprint: str, count: int, size: int, origin: str) -> None:
-    """Check that a checkpoint's state is whole and fits.
-
-    Args:
-        state: What :meth:`SaliencyStore.state` gave, or what became of it.
-        fingerprint: Of the data set in use.
-        count: Number of its images.
-        size: Cells a side that the run wants.
-        origin: The checkpoint's path, for the message.
-
-    Raises:
-        InputError: It is damaged or incomplete, or for another data set or size of map.
-    """
-    absent = [key for key in _STATE_KEYS if key not in state] if isinstance(state, dict) else list(_STATE_KEYS)
-    if absent:
-        raise _damaged_state(origin, f"without {', '.join(absent)}")
-    if state["format"] != FORMAT:
-        raise InputError(
-            f"{origin}: saliency_store is of format {state['format']}, this version reads {FORMAT}. Resume with the "
-            "version of mmsscl that wrote it."
-        )
-    if state["fingerprint"] != fingerprint:
-        raise InputError(
-            f"{origin}: its saliency maps are those of another data set ({_describe(state['fingerprint'])}; this one: "
-            f"{_describe(fingerprint)}). Resume with the images it was trained on, in their order; or start a new run from "
-            "its weights (load_from=CHECKPOINT, resume=False)."
-        )
-    if state["size"] != size:
-        raise InputError(
-            f"{origin}: its saliency maps have {state['size']} cells a side, the config asks for {size}. Resume with "
-            f"map_size={state['size']} in SaliencyRefreshHook."
-        )
-    for key, shape in (("maps", (count, size, size)), ("trust", (count,))):
-        value = state[key]
-        if not isinstance(value, Tensor) or value.dtype != torch.uint8 or value.shape != shape:
-            found = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise _damaged_state(origin, f"{key} is {found}, not uint8 {shape}")
-    if not isinstance(state["version"], int) or not isinstance(state["epoch"], int) or state["version"] < 0:
-        raise _damaged_state(origin, f"version {state['version']!r}, epoch {state['epoch']!r}")
-
-
 def to_bytes(values: np.ndarray) -> np.ndarray:
     """float in [0, 1] as uint8, to the nearest 255th; uint8 as it is."""
     array = np.asarray(values)
@@ -344,15 +301,3 @@ def to_bytes(values: np.ndarray) -> np.ndarray:
 
 def _checksum(trust: np.ndarray, maps: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(maps).data, zlib.crc32(np.ascontiguousarray(trust).data))
-
-
-def _describe(fingerprint: str) -> str:
-    count, _, digest = str(fingerprint).partition(":")
-    return f"{count} images, paths {digest[:8]}"
-
-
-def _damaged_state(origin: str, detail: str) -> InputError:
-    return InputError(
-        f"{origin}: its saliency_store is damaged ({detail}). Resume from an earlier checkpoint, or start a new run from "
-        "its weights (load_from=CHECKPOINT, resume=False)."
-    )

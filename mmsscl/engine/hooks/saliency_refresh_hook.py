@@ -21,7 +21,8 @@ from mmsscl.saliency.estimators import SaliencyEstimator
 from mmsscl.saliency.fingerprint import dataset_fingerprint
 from mmsscl.saliency.refresh import WholeImages, map_figures, refresh_maps
 from mmsscl.saliency.schedule import SaliencySchedule
-from mmsscl.saliency.store import SaliencyStore, check_state
+from mmsscl.saliency.store import SaliencyStore
+from mmsscl.saliency.store_state import check_state
 
 
 @HOOKS.register_module()
@@ -232,7 +233,9 @@ class SaliencyRefreshHook(Hook):
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
+    inner: Any = model.module if is_model_wrapper(model) else model
+    network: nn.Module = inner
+    return network
 
 
 def _checked_model(runner: Runner) -> nn.Module:

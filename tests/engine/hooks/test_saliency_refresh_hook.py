@@ -158,9 +158,7 @@ def expected_map(model, path, mirror=True):
     return (maps[0] + maps[1].flip(-1))[0] / 2 if mirror else maps[0][0]
 
 
-@pytest.mark.parametrize("mirror", [True, False])
-@pytest.mark.parametrize("batch_size", [4, 64])
-@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize(("mirror", "batch_size", "channels_last"), [(True, 4, True), (False, 4, False), (True, 64, False)])
 def test_maps_equal_those_of_each_image_alone(tmp_path, photos, mirror, batch_size, channels_last):
     model = make_model(channels_last=channels_last)
     hook, _ = refreshed(photos, tmp_path, model, mirror=mirror, batch_size=batch_size)
@@ -412,8 +410,7 @@ def test_refreshes_change_nothing_in_a_plain_run(tmp_path, photos, whole_run):
     assert not torch.equal(first["backbone.layers.0.weight"], hooked["backbone.layers.0.weight"])
 
 
-@pytest.mark.parametrize("epochs_done", [1, 2, 3, 4])
-@pytest.mark.parametrize("same_folder", [True, False])
+@pytest.mark.parametrize(("epochs_done", "same_folder"), [(1, True), (2, False), (3, True), (4, False)])
 def test_resumed_run_ends_as_the_whole_one(tmp_path, photos, whole_run, epochs_done, same_folder):
     checkpoint = f"{whole_run.work_dir}/epoch_{epochs_done}.pth"
     wanted = store_of(whole_run).read_bytes()
