@@ -24,6 +24,7 @@ WEIGHTS = torch.tensor([[0.5, 1.0, 1.5], [1.75, 0.25, 3.0], [3.0, 1.0, 0.25], [2
 RANK_ORDER = [step + place for step in (0, 8) for place in (0, 1, 4, 5, 2, 3, 6, 7)]
 # BYOL takes whole views: which boxes are valid changes nothing there.
 ALGORITHMS = [("SCRL", "unequal"), ("SCRL", "one_rank_empty"), ("SCRL", "all_empty"), ("BYOL", "all_empty")]
+ALGORITHMS += [("SGCL", "unequal"), ("SGCL", "one_rank_empty")]
 
 
 class Regions(nn.Module):
@@ -96,16 +97,17 @@ def make_algorithm(kind):
         "type": "mmpretrain.ResNet", "depth": 18, "stem_channels": 16, "base_channels": 16, "out_indices": (3,),
         "norm_cfg": norm,
     }
+    neck = {"SCRL": "RegionNeck", "BYOL": "GlobalNeck", "SGCL": "GlobalRegionNeck"}[kind]
+    head = {"type": "RegionPredictHead", "in_channels": 8, "hidden_channels": 16, "out_channels": 8, "norm_cfg": norm}
+    options = {"head": head}
+    if kind == "SGCL":
+        head = {**head, "type": "WeightedPredictHead"}
+        options = {"head": head, "region_head": head, "local_head": head, "regions": "both"}
     model = MODELS.build({
         "type": kind,
         "backbone": backbone,
-        "neck": {
-            "type": "RegionNeck" if kind == "SCRL" else "GlobalNeck", "in_channels": 128, "hidden_channels": 16,
-            "out_channels": 8, "norm_cfg": norm,
-        },
-        "head": {
-            "type": "RegionPredictHead", "in_channels": 8, "hidden_channels": 16, "out_channels": 8, "norm_cfg": norm
-        },
+        "neck": {"type": neck, "in_channels": 128, "hidden_channels": 16, "out_channels": 8, "norm_cfg": norm},
+        **options,
     })
     with torch.no_grad():
         # Another network than the online one, and views that are told apart.
@@ -120,8 +122,18 @@ def compute_algorithm(model, rows, valid):
     low = 40 * torch.rand(4, 2, 3, 2, generator=generator)
     boxes = torch.cat([low, low + 24 * (0.3 + 0.7 * torch.rand(4, 2, 3, 2, generator=generator))], dim=-1)
     model.zero_grad()
-    pairs = {"boxes": boxes[rows], "valid": valid[rows]}
-    loss = model([view[rows] for view in views], pairs, mode="loss")["loss_cosine"]
+    pairs = {
+        "boxes": boxes,
+        "valid": valid,
+        "view_scores": torch.rand(4, 2, generator=generator),
+        "box_scores": torch.rand(4, 3, generator=generator),
+        "local_scores": torch.rand(4, 2, generator=generator),
+        "local_views": torch.randn(4, 2, 3, 32, 32, generator=generator),
+        "guidance": torch.tensor([1.0, 0.5, 0.0, 1.0]),
+    }
+    pairs = {key: value[rows] for key, value in pairs.items()}
+    out = model([view[rows] for view in views], pairs, mode="loss")
+    loss = sum(value for name, value in out.items() if name.startswith("loss"))
     loss.backward()
     return loss.detach(), {
         name.removeprefix("module."): param.grad.clone()

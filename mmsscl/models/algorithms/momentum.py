@@ -106,8 +106,8 @@ class MomentumTwoView(BaseModel):
         Args:
             momentum: Share of the target that stays, in [0, 1]; a Python number, so that no device is waited for.
         """
-        online = [*self.backbone.parameters(), *self.neck.parameters()]
-        average = list(self.target.parameters())
+        online: list[Tensor] = [*self.backbone.parameters(), *self.neck.parameters()]
+        average: list[Tensor] = list(self.target.parameters())
         if self.target_norm == "average":
             buffers = list(zip(self.target.buffers(), [*self.backbone.buffers(), *self.neck.buffers()]))
             average += [mine for mine, _ in buffers if mine.is_floating_point()]

@@ -191,7 +191,7 @@ class SGCL(MomentumTwoView):
         self,
         result: dict[str, Tensor],
         term: str,
-        head: nn.Module,
+        head: Any,
         prediction: Tensor,
         target: Tensor,
         valid: Tensor,
