@@ -65,10 +65,11 @@ class SaliencyStore:
         self.count = int(record["count"])
         self.size = int(record["size"])
         if fingerprint is not None and fingerprint != self.fingerprint:
+            held, wanted = describe_fingerprint(self.fingerprint), describe_fingerprint(fingerprint)
             raise InputError(
-                f"{self.path}: holds the saliency maps of another data set ({describe_fingerprint(self.fingerprint)}; this one: "
-                f"{describe_fingerprint(fingerprint)}). Train on the images it was made for, in their order; or delete it or set "
-                "another work_dir, and start a new run (load_from=CHECKPOINT without resume keeps the weights)."
+                f"{self.path}: holds the saliency maps of another data set ({held}; this one: {wanted}). Train on the "
+                "images it was made for, in their order; or delete it or set another work_dir, and start a new run "
+                "(load_from=CHECKPOINT without resume keeps the weights)."
             )
 
     @classmethod

@@ -33,10 +33,11 @@ def check_state(state: Any, fingerprint: str, count: int, size: int, origin: str
             "version of mmsscl that wrote it."
         )
     if state["fingerprint"] != fingerprint:
+        held, wanted = describe_fingerprint(state["fingerprint"]), describe_fingerprint(fingerprint)
         raise InputError(
-            f"{origin}: its saliency maps are those of another data set ({describe_fingerprint(state['fingerprint'])}; this one: "
-            f"{describe_fingerprint(fingerprint)}). Resume with the images it was trained on, in their order; or start a new run from "
-            "its weights (load_from=CHECKPOINT, resume=False)."
+            f"{origin}: its saliency maps are those of another data set ({held}; this one: {wanted}). Resume with the "
+            "images it was trained on, in their order; or start a new run from its weights (load_from=CHECKPOINT, "
+            "resume=False)."
         )
     if state["size"] != size:
         raise InputError(
