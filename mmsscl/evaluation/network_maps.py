@@ -139,6 +139,9 @@ def load_network(config: Config, checkpoint: str | Path, branch: str = "target",
     tensors = state_dict_of(load_checkpoint(checkpoint), checkpoint)
     prefix = "target." if branch == "target" else ""
     if any(key.startswith(("backbone.", "target.")) for key in tensors):
+        if not any(key.startswith(f"{prefix}backbone.") for key in tensors):
+            other = BRANCHES[1 - BRANCHES.index(branch)]
+            raise InputError(f"checkpoint {checkpoint}: holds no {branch} network. Use --branch {other}.")
         backbone = _filled(model["backbone"], tensors, f"{prefix}backbone.", checkpoint, config)
         neck = _filled(model["neck"], tensors, f"{prefix}neck.", checkpoint, config) if "neck" in model else None
     else:
