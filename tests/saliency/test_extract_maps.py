@@ -78,9 +78,14 @@ def test_bad_batches_are_refused() -> None:
 def test_modes_come_back_after_an_error() -> None:
     model = nn.Sequential(nn.BatchNorm1d(2), nn.Sequential(nn.BatchNorm1d(2))).train()
     model[1][0].eval()
-    with pytest.raises(RuntimeError), evaluating(model):
-        assert not any(part.training for part in model.modules())
-        raise RuntimeError
+
+    def fail() -> None:
+        with evaluating(model):
+            assert not any(part.training for part in model.modules())
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert [part.training for part in model.modules()] == [True, True, True, False]
 
 
