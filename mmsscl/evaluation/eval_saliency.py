@@ -161,7 +161,7 @@ def format_report(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _score(kinds: Sequence[np.ndarray], photos: MaskedPhotos | BoxedPhotos) -> list[MaskQuality] | list[BoxQuality]:
+def _score(kinds: Sequence[np.ndarray], photos: MaskedPhotos | BoxedPhotos) -> Sequence[MaskQuality | BoxQuality]:
     """One meter for each kind of map; a photo's mask is read once for all."""
     if isinstance(photos, MaskedPhotos):
         meters = [MaskQuality() for _ in kinds]

@@ -119,7 +119,7 @@ def boxed_photos(images: str | Path, annotations: str | Path, most: int | None =
                 f"{file}: says that {photo.path} is {stated[1]} x {stated[0]} pixels; upright it is {size[1]} x {size[0]}, "
                 "so its boxes would lie elsewhere. Give the photos that the json was made for."
             )
-        corners = np.array(by_image.get(record.get("id"), []), np.float64).reshape(-1, 4)
+        corners: np.ndarray = np.array(by_image.get(record.get("id"), []), np.float64).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]
         corners = np.clip(corners, 0, [size[1], size[0]] * 2)
         paths.append(photo.path)
