@@ -7,7 +7,7 @@ class SaliencySchedule:
 
     A network at the start of training has no maps worth following: the first ``warmup_epochs`` epochs train without.
     Before epoch ``warmup_epochs`` comes the first refresh, then one every ``interval`` epochs, none before the last epoch,
-    which would repay too little of its cost. From the first refresh on the strength grows linearly, reaching one in
+    which would repay too little of its cost. From the first refresh on the strength grows linearly, to its full value in
     the ``ramp_epochs``-th epoch that has maps. The constants are ours; the paper's schedule is not public.
 
     Args:
@@ -15,9 +15,11 @@ class SaliencySchedule:
         ramp_epochs: Epochs over which the strength grows, from 0 (0 or 1: full strength at once).
         interval: Epochs between refreshes, from 1.
         max_epochs: Epochs of the run.
+        strength: What the ramp grows to, in [0, 1]; 0 makes maps that nothing follows: training is that without saliency,
+            bit for bit.
 
     Raises:
-        InputError: A value that is no whole number or outside its range.
+        InputError: A number of epochs that is not whole, or a value outside its range.
 
     Example:
         >>> schedule = SaliencySchedule(warmup_epochs=2, ramp_epochs=4, interval=3, max_epochs=9)
@@ -27,7 +29,9 @@ class SaliencySchedule:
         [0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
     """
 
-    def __init__(self, warmup_epochs: int, ramp_epochs: int, interval: int, max_epochs: int) -> None:
+    def __init__(
+        self, warmup_epochs: int, ramp_epochs: int, interval: int, max_epochs: int, strength: float = 1.0
+    ) -> None:
         for name, value, least in (
             ("warmup_epochs", warmup_epochs, 0),
             ("ramp_epochs", ramp_epochs, 0),
@@ -36,10 +40,13 @@ class SaliencySchedule:
         ):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InputError(f"saliency schedule: {name}={value!r} must be a whole number of epochs from {least}.")
+        if not 0 <= strength <= 1:
+            raise InputError(f"saliency schedule: strength={strength!r} must lie in [0, 1].")
         self.warmup_epochs = warmup_epochs
         self.ramp_epochs = ramp_epochs
         self.interval = interval
         self.max_epochs = max_epochs
+        self.full_strength = float(strength)
 
     @property
     def refreshes(self) -> list[int]:
@@ -55,10 +62,10 @@ class SaliencySchedule:
         """How much saliency counts in this epoch, in [0, 1]; 0 in the warm-up and in runs that never refresh."""
         if epoch < self.warmup_epochs or not self.refreshes:
             return 0.0
-        return min(1.0, (epoch - self.warmup_epochs + 1) / max(self.ramp_epochs, 1))
+        return self.full_strength * min(1.0, (epoch - self.warmup_epochs + 1) / max(self.ramp_epochs, 1))
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(warmup_epochs={self.warmup_epochs}, ramp_epochs={self.ramp_epochs}, "
-            f"interval={self.interval}, max_epochs={self.max_epochs})"
+            f"interval={self.interval}, max_epochs={self.max_epochs}, strength={self.full_strength})"
         )

@@ -52,3 +52,12 @@ def test_first_epoch_with_maps_already_counts():
 def test_values_out_of_range_are_refused(values):
     with pytest.raises(InputError, match=r"saliency schedule: .* must be a whole number"):
         SaliencySchedule(*values)
+
+
+def test_full_strength_scales_the_ramp():
+    half = SaliencySchedule(1, 4, 2, 9, strength=0.5)
+    assert [half.strength(epoch) for epoch in range(6)] == [0.0, 0.125, 0.25, 0.375, 0.5, 0.5]
+    assert SaliencySchedule(1, 4, 2, 9, strength=0.0).strength(8) == 0
+    for value in (-0.1, 1.1):
+        with pytest.raises(InputError, match=r"strength=.* must lie in \[0, 1\]"):
+            SaliencySchedule(1, 4, 2, 9, strength=value)

@@ -54,6 +54,7 @@ class SaliencyRefreshHook(Hook):
         num_workers: Processes a rank that read images; ``None``: as the training data loader has.
         mirror: Average with the map of the mirrored image; twice the cost.
         momentum: Share of the previous maps that stays at a refresh, in [0, 1).
+        strength: How much saliency counts after the ramp, in [0, 1]; 0 is training without it, bit for bit.
 
     Raises:
         InputError: A value outside its range; before training: a loop that counts iterations, a model without a target, a
@@ -80,8 +81,9 @@ class SaliencyRefreshHook(Hook):
         num_workers: int | None = None,
         mirror: bool = True,
         momentum: float = 0.5,
+        strength: float = 1.0,
     ) -> None:
-        SaliencySchedule(warmup_epochs, ramp_epochs, interval, max_epochs=1)
+        SaliencySchedule(warmup_epochs, ramp_epochs, interval, max_epochs=1, strength=strength)
         for name, value, least in (
             ("image_size", image_size, 1), ("map_size", map_size, 1), ("batch_size", batch_size, 1),
             ("num_workers", 0 if num_workers is None else num_workers, 0),
@@ -93,7 +95,7 @@ class SaliencyRefreshHook(Hook):
         self.estimator_cfg = dict(estimator or {"type": "ContrastiveCAM"})
         self.warmup_epochs, self.ramp_epochs, self.interval = warmup_epochs, ramp_epochs, interval
         self.image_size, self.map_size, self.batch_size = image_size, map_size, batch_size
-        self.num_workers, self.mirror, self.momentum = num_workers, mirror, momentum
+        self.num_workers, self.mirror, self.momentum, self.strength = num_workers, mirror, momentum, strength
         self.schedule: SaliencySchedule | None = None
         self.store: SaliencyStore | None = None
         self.estimator: SaliencyEstimator | None = None
@@ -131,7 +133,9 @@ class SaliencyRefreshHook(Hook):
             )
         self.estimator = estimator.to(next(model.parameters()).device).eval()
         self.images = WholeImages(dataset, self.image_size, next(_transforms(dataset, LoadSceneImage), None))
-        self.schedule = SaliencySchedule(self.warmup_epochs, self.ramp_epochs, self.interval, runner.max_epochs)
+        self.schedule = SaliencySchedule(
+            self.warmup_epochs, self.ramp_epochs, self.interval, runner.max_epochs, self.strength
+        )
         if not self.schedule.refreshes:
             print_log(
                 f"SaliencyRefreshHook: with warmup_epochs={self.warmup_epochs} there is no refresh in a run of "
