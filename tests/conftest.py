@@ -1,2 +1,23 @@
 """Settings of the whole suite."""
+from collections.abc import Iterator
+
+import pytest
+from mmengine.registry import DefaultScope
+
 import mmsscl  # noqa: F401  (before any test module imports mmdet: it serves mmcv's compiled operators)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_default_scope_before_a_module() -> Iterator[None]:
+    """A scope that a runner, or a fixture with mmdet's modules, leaves must not decide what other modules build."""
+    yield
+    DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture(autouse=True)
+def default_scope_as_before() -> Iterator[None]:
+    """The same between tests of one module, whose fixtures' scope stays."""
+    before = dict(DefaultScope._instance_dict)
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)

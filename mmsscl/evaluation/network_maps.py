@@ -104,12 +104,13 @@ def build_estimator(extraction: Extraction) -> SaliencyEstimator:
     Raises:
         InputError: it is not known, or no saliency estimator.
     """
-    name = str(extraction.estimator.get("type"))
+    name = str(extraction.estimator.get("type")).removeprefix("mmsscl.")
     known = [key for key, value in MODELS.module_dict.items() if issubclass(value, SaliencyEstimator)]
-    if name.removeprefix("mmsscl.") not in known:
+    if name not in known:
         hint = did_you_mean(near_names(name, known), f"Known: {', '.join(sorted(known))}.")
         raise InputError(f"saliency estimator {name!r}: no such estimator. {hint}")
-    built: SaliencyEstimator = MODELS.build(dict(extraction.estimator))
+    # by its full name: whoever calls may work in another library's scope
+    built: SaliencyEstimator = MODELS.build({**extraction.estimator, "type": f"mmsscl.{name}"})
     return built
 
 
