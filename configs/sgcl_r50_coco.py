@@ -12,6 +12,6 @@ _base_ = [
 custom_hooks = [
     dict(type='MomentumUpdateHook', momentum=0.996),
     dict(
-        type='SaliencyRefreshHook', estimator=dict(type='ContrastiveCAM'), warmup_epochs=40, ramp_epochs=40,
+        type='SaliencyRefreshHook', estimator=dict(type='GeodesicSaliency'), warmup_epochs=40, ramp_epochs=40,
         interval=40, image_size=448, map_size=14),
 ]

@@ -25,6 +25,6 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 custom_hooks = [
     dict(type='MomentumUpdateHook', momentum=0.99),
     dict(
-        type='SaliencyRefreshHook', estimator=dict(type='ContrastiveCAM'), warmup_epochs=3, ramp_epochs=3,
-        interval=3, image_size=224, map_size=14, mirror=False),
+        type='SaliencyRefreshHook', estimator=dict(type='GeodesicSaliency'), warmup_epochs=2, ramp_epochs=2,
+        interval=4, image_size=160, map_size=10, mirror=False),
 ]

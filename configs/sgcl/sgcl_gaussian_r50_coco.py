@@ -1,4 +1,5 @@
-# Control of sgcl_r50_coco.py: every image is guided by one Gaussian at its centre: what remains of a gain is the photographer's.
+# Control of sgcl_r50_coco.py: each image is guided by one Gaussian at its centre. What
+# remains of a gain is the photographer's.
 _base_ = ['../sgcl_r50_coco.py']
 
 train_pipeline = [

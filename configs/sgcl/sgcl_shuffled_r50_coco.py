@@ -1,4 +1,5 @@
-# Control of sgcl_r50_coco.py: each image is guided by another image's map: what remains of a gain is no saliency of the image.
+# Control of sgcl_r50_coco.py: each image is guided by another image's map. What
+# remains of a gain is no saliency of the image.
 _base_ = ['../sgcl_r50_coco.py']
 
 train_pipeline = [

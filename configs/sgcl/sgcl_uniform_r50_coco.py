@@ -1,4 +1,5 @@
-# Control of sgcl_r50_coco.py: every image is guided by a constant map: what remains of a gain is local crops and redrawn pairs.
+# Control of sgcl_r50_coco.py: each image is guided by a constant map. What
+# remains of a gain is local crops and redrawn pairs.
 _base_ = ['../sgcl_r50_coco.py']
 
 train_pipeline = [

@@ -82,13 +82,13 @@ def extraction_of(config: Config, estimator: str | None = None, **given: Any) ->
     hooks = [hook for hook in config.get("custom_hooks") or [] if str(hook.get("type")).rsplit(".", 1)[-1] == _HOOK]
     settings = {key: hooks[0][key] for key in Extraction.__dataclass_fields__ if hooks and key in hooks[0]}
     if hooks:
-        settings.setdefault("estimator", {"type": "ContrastiveCAM"})
+        settings.setdefault("estimator", {"type": "GeodesicSaliency"})
     if estimator is not None and settings.get("estimator", {}).get("type") != estimator:
         settings["estimator"] = {"type": estimator}
     if "estimator" not in settings:
         raise InputError(
             f"config {config.filename}: has no {_HOOK} in custom_hooks that would say how maps are made. "
-            "Name an estimator: --estimator ActivationSaliency (or ContrastiveCAM, SpectralSaliency)."
+            "Name an estimator: --estimator GeodesicSaliency (or ContrastiveCAM, SpectralSaliency, ActivationSaliency)."
         )
     settings |= {key: value for key, value in given.items() if value is not None}
     extraction = Extraction(**settings)

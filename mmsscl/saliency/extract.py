@@ -19,8 +19,9 @@ def extract_maps(
     """Saliency maps of whole images, as the network sees them now.
 
     The modules are used in the mode they are in; put them in eval mode first (:func:`evaluating`), or a map depends on
-    the other images of its batch by BatchNorm. The backbone runs without gradient and everything in float32, whatever
-    autocast says; an estimator that needs a gradient (``ContrastiveCAM``) takes it through pooling and projector only.
+    the other images of its batch by BatchNorm. The backbone runs without gradient, under the caller's autocast if there
+    is one; all that follows is in float32. An estimator that needs a gradient (``ContrastiveCAM``) takes it through
+    pooling and projector only.
 
     Args:
         backbone: images in, feature maps out; the last one is used.
@@ -45,17 +46,16 @@ def extract_maps(
     if images.ndim != 4 or images.shape[1] != 3 or len(images) == 0:
         raise InputError(f"extract_maps: images has shape {tuple(images.shape)}; give a batch (N, 3, H, W), N >= 1.")
     project = projector_of(neck)
-    with torch.autocast(device_type=images.device.type, enabled=False):
-        features = _features(backbone, images)
-        if not mirror:
-            estimated = estimator.estimate(features, project)
-            maps = normalise_maps(estimated.maps)
-            return maps, entropy_trust(maps) * estimated.trust
-        mirrored = _features(backbone, images.flip(-1))
-        one: EstimatedSaliency = estimator.estimate(features, project, positives=mirrored)
-        other: EstimatedSaliency = estimator.estimate(mirrored, project, positives=features)
-        maps = average_mirrored(normalise_maps(one.maps), normalise_maps(other.maps))
-        return maps, entropy_trust(maps) * (one.trust + other.trust) / 2
+    features = _features(backbone, images)
+    if not mirror:
+        estimated = estimator.estimate(features, project)
+        maps = normalise_maps(estimated.maps)
+        return maps, entropy_trust(maps) * estimated.trust
+    mirrored = _features(backbone, images.flip(-1))
+    one: EstimatedSaliency = estimator.estimate(features, project, positives=mirrored)
+    other: EstimatedSaliency = estimator.estimate(mirrored, project, positives=features)
+    maps = average_mirrored(normalise_maps(one.maps), normalise_maps(other.maps))
+    return maps, entropy_trust(maps) * (one.trust + other.trust) / 2
 
 
 def projector_of(neck: nn.Module | None) -> Callable[[Tensor], Tensor] | None:

@@ -8,7 +8,7 @@ from mmsscl.registry import MODELS
 from mmsscl.saliency.estimators import ActivationSaliency, SaliencyEstimator
 
 READS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.is_nonzero.default}
-NAMES = ["ActivationSaliency", "ContrastiveCAM", "SpectralSaliency"]
+NAMES = ["ActivationSaliency", "ContrastiveCAM", "GeodesicSaliency", "SpectralSaliency"]
 
 
 class ReadsForbidden(TorchDispatchMode):

@@ -92,7 +92,7 @@ class SaliencyRefreshHook(Hook):
                 raise InputError(f"SaliencyRefreshHook: {name}={value!r} must be a whole number from {least}.")
         if not 0 <= momentum < 1:
             raise InputError(f"SaliencyRefreshHook: momentum={momentum!r} must lie in [0, 1); 0 keeps nothing.")
-        self.estimator_cfg = dict(estimator or {"type": "ContrastiveCAM"})
+        self.estimator_cfg = dict(estimator or {"type": "GeodesicSaliency"})
         self.warmup_epochs, self.ramp_epochs, self.interval = warmup_epochs, ramp_epochs, interval
         self.image_size, self.map_size, self.batch_size = image_size, map_size, batch_size
         self.num_workers, self.mirror, self.momentum, self.strength = num_workers, mirror, momentum, strength
@@ -129,7 +129,7 @@ class SaliencyRefreshHook(Hook):
         if not isinstance(estimator, SaliencyEstimator):
             raise InputError(
                 f"SaliencyRefreshHook: estimator {self.estimator_cfg.get('type')!r} is no SaliencyEstimator. Use "
-                "ContrastiveCAM, SpectralSaliency or ActivationSaliency."
+                "GeodesicSaliency, ContrastiveCAM, SpectralSaliency or ActivationSaliency."
             )
         self.estimator = estimator.to(next(model.parameters()).device).eval()
         self.images = WholeImages(dataset, self.image_size, next(_transforms(dataset, LoadSceneImage), None))
@@ -208,19 +208,21 @@ class SaliencyRefreshHook(Hook):
         assert self.images is not None
         start, loader = time.perf_counter(), runner.train_dataloader
         workers = loader.num_workers if self.num_workers is None else self.num_workers
-        maps, trust = refresh_maps(
-            _unwrapped(runner.model),
-            self.estimator,
-            self.images,
-            self.store,
-            momentum=self.momentum,
-            batch_size=self.batch_size,
-            mirror=self.mirror,
-            num_workers=workers,
-            seed=runner.epoch,
-            pin_memory=loader.pin_memory,
-            multiprocessing_context=loader.multiprocessing_context if workers else None,
-        )
+        # As precise as training is: half the cost under autocast.
+        with runner.optim_wrapper.optim_context(runner.model):
+            maps, trust = refresh_maps(
+                _unwrapped(runner.model),
+                self.estimator,
+                self.images,
+                self.store,
+                momentum=self.momentum,
+                batch_size=self.batch_size,
+                mirror=self.mirror,
+                num_workers=workers,
+                seed=runner.epoch,
+                pin_memory=loader.pin_memory,
+                multiprocessing_context=loader.multiprocessing_context if workers else None,
+            )
         if self._writes:
             self.store.write(range(len(maps)), maps, trust)
             self.store.commit(runner.epoch)
