@@ -1,4 +1,6 @@
 """One function from images to maps, for refresh and evaluation."""
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 import pytest
@@ -16,6 +18,17 @@ class Neck(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.projector = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
+
+
+class Given(nn.Module):
+    """A backbone that answers with what it is given."""
+
+    def __init__(self, features: Iterator[torch.Tensor]) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return next(self.features)
 
 
 def make(seed: int = 0) -> tuple[nn.Module, nn.Module, torch.Tensor]:
@@ -47,15 +60,27 @@ def test_mirrored_images_have_mirrored_maps(estimator: nn.Module) -> None:
 def test_nothing_is_tracked_or_changed_and_the_backbone_takes_no_gradient() -> None:
     backbone, neck, images = make()
     before = {name: value.clone() for name, value in (*backbone.state_dict().items(), *neck.state_dict().items())}
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.no_grad():
         maps, trust = extract_maps(backbone, neck, ContrastiveCAM(), images)
-    exact, _ = extract_maps(backbone, neck, ContrastiveCAM(), images)
-    assert torch.equal(maps, exact)
     assert maps.dtype == trust.dtype == torch.float32
     assert not maps.requires_grad
     assert all(each.grad is None for each in (*backbone.parameters(), *neck.parameters()))
     for name, value in (*backbone.state_dict().items(), *neck.state_dict().items()):
         assert torch.equal(before[name], value)
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_autocast_reaches_the_backbone_and_nothing_else(mirror: bool) -> None:
+    backbone, neck, images = make()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        maps, trust = extract_maps(backbone, neck, ContrastiveCAM(), images, mirror)
+        features = [backbone(views).detach() for views in (images, images.flip(-1))]
+    assert features[0].dtype == torch.bfloat16
+    given = iter([each.float() for each in features])
+    exact, exact_trust = extract_maps(Given(given), neck, ContrastiveCAM(), images, mirror)
+    assert maps.dtype == trust.dtype == torch.float32
+    assert torch.equal(maps, exact)
+    assert torch.equal(trust, exact_trust)
 
 
 def test_constant_images_are_not_trusted() -> None:

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as distributed
 import torch.multiprocessing as multiprocessing
 from mmengine.logging import MessageHub, MMLogger
+from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 from torch.nn import functional
@@ -21,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from mmsscl.datasets import EpochIndexSampler, SceneImages
 from mmsscl.engine.hooks import SaliencyRefreshHook
+from mmsscl.engine.optimizers import BFloat16OptimWrapper
 from mmsscl.errors import InputError
 from mmsscl.registry import MODELS
 from mmsscl.saliency.estimators import ActivationSaliency
@@ -121,11 +123,12 @@ def make_dataset(photos, **options):
     return SceneImages(data_root=str(photos), pipeline=steps, **options)
 
 
-def fake_runner(model, dataset, work_dir, max_epochs=6, loader=None):
+def fake_runner(model, dataset, work_dir, max_epochs=6, loader=None, wrapper=OptimWrapper):
     """What the hook uses of a runner; the loop is a real one's class."""
     loop = object.__new__(EpochBasedTrainLoop)
     return SimpleNamespace(
-        model=model, train_loop=loop, train_dataloader=loader or DataLoader(dataset, batch_size=2), max_epochs=max_epochs,
+        model=model, optim_wrapper=wrapper(optimizer=torch.optim.SGD(model.parameters(), lr=0.1)),
+        train_loop=loop, train_dataloader=loader or DataLoader(dataset, batch_size=2), max_epochs=max_epochs,
         epoch=0, iter=0, work_dir=str(work_dir), _load_from=None, logger=MMLogger.get_current_instance(),
         message_hub=MessageHub(f"refresh_{next(NUMBERS)}"),
     )  # fmt: skip
@@ -252,6 +255,21 @@ def test_contrastive_cam_reads_a_gradient_and_leaves_none(tmp_path, photos):
     assert np.abs(maps - plain.store.read_many(range(IMAGES))[0]).max() > 0.1
     assert all(param.grad is None for param in model.parameters())
     assert not any(param.requires_grad for param in model.target.parameters())
+
+
+def test_the_network_looks_with_the_precision_it_trains_in(tmp_path, photos):
+    model = make_model()
+    exact, _ = refreshed(photos, tmp_path / "exact", model)
+    types = set()
+    model.target["backbone"].layers[3].register_forward_hook(lambda module, inputs, output: types.add(output.dtype))
+    hook = make_hook()
+    runner = fake_runner(model, make_dataset(photos), tmp_path / "bf16", wrapper=BFloat16OptimWrapper)
+    hook.before_train(runner)
+    runner.epoch = 1
+    hook.before_train_epoch(runner)
+    assert types == {torch.bfloat16}
+    difference = np.abs(hook.store.read_many(range(IMAGES))[0] - exact.store.read_many(range(IMAGES))[0])
+    assert 0 < difference.max() < 0.1
 
 
 def test_compiled_modules_run_as_they_are(tmp_path, photos):
