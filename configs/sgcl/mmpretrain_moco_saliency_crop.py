@@ -1,5 +1,5 @@
 # MoCo v2 of mmpretrain with one transform changed: its crops prefer salient places. The maps are those of a pretraining
-# on the same folder of photos (of tools/train.py configs/sgcl_r50_coco.py, say); images are matched by their position.
+# on the same folder of photos (of tools/train.py configs/sgcl_r50_coco.py, say); the hook compares the files.
 _base_ = ['mmpretrain::mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k.py']
 custom_imports = dict(imports=['mmsscl.registry'], allow_failed_imports=False)
 
@@ -28,4 +28,10 @@ train_pipeline = [
 ]
 train_dataloader = dict(
     dataset=dict(
-        _delete_=True, type='CustomDataset', data_root=data_root, with_label=False, pipeline=train_pipeline))
+        _delete_=True,
+        type='CustomDataset',
+        data_root=data_root,
+        with_label=False,
+        extensions=('.jpg', '.jpeg', '.png', '.webp'),
+        pipeline=train_pipeline))
+custom_hooks = [dict(type='mmsscl.SaliencyStoreCheckHook')]

@@ -24,7 +24,8 @@ class LoadSaliency(BaseTransform):
     sees each refresh.
 
     The sources other than ``"store"`` are controls: they keep each image's own trust and the schedule's strength, so
-    as much is guided, but by a map that knows nothing of the image. A gain they share is not saliency's.
+    as often is guided, but by a map that knows nothing of the image. A gain they share is not saliency's. A shuffled map
+    may be one that its own image would not trust, so a little less is guided by it than the trust says.
 
     Required keys: ``sample_idx``; ``epoch`` and ``streams`` (:class:`~mmsscl.datasets.RandomStreams`) as ``SceneImages``
     puts them. Added key: ``saliency``: :class:`~mmsscl.structures.SaliencyMap`, or ``None`` where not connected.
@@ -33,8 +34,9 @@ class LoadSaliency(BaseTransform):
         source: ``"store"``: the image's own map; ``"shuffled"``: another image's, by a fixed permutation that leaves
             no image its own; ``"gaussian"``: a centred Gaussian; ``"uniform"``: the same value everywhere.
         seed: Of the permutation.
-        store: A finished store to read at full strength in every epoch, where there is no hook: in a pipeline of
-            mmpretrain, which also may lack ``streams`` (then a generator is seeded from numpy's).
+        store: A finished store to read at full strength in every epoch, where there is no ``SaliencyRefreshHook``: in a
+            pipeline of mmpretrain, which also may lack ``streams`` (then a generator is seeded from numpy's).
+            ``SaliencyStoreCheckHook`` sees to it that the store is this data set's.
 
     Raises:
         InputError: Another source, or a data set too small to shuffle.
@@ -55,6 +57,7 @@ class LoadSaliency(BaseTransform):
         self._same_for_all: np.ndarray | None = None
         self._store: SaliencyStore | None = None
         self._process: int | None = None
+        self.store_path = store
         if store is not None:
             self.connect(store, None, None)
 

@@ -19,7 +19,8 @@ class SaliencyRandomResizedCrop(BaseTransform):
 
     Name it ``mmsscl.SaliencyRandomResizedCrop`` in a config of mmpretrain. The maps come from the store of a finished or
     running pretraining (``store``), or from a ``mmsscl.LoadSaliency`` earlier in the pipeline. A store is read by
-    index: the data set must list the same images in the same order as the one it was made from. Each call draws from
+    index: the data set must list the same images in the same order as the one it was made from
+    (``SaliencyStoreCheckHook`` compares them). Each call draws from
     numpy's global generator, as mmpretrain's transforms do, so workers are seeded as there and the views of a
     ``MultiView`` differ.
 
@@ -69,12 +70,13 @@ class SaliencyRandomResizedCrop(BaseTransform):
         self.scale = scale
         self.interpolation = interpolation
         self.backend = backend
-        self.loader = None if store is None else LoadSaliency(store=store)
+        # by this name, so that whoever searches a pipeline finds it
+        self.transforms = [] if store is None else [LoadSaliency(store=store)]
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Crops and resizes ``img``."""
-        if self.loader is not None:
-            results = self.loader.transform(results)
+        for loader in self.transforms:
+            results = loader.transform(results)
         if "saliency" not in results:
             raise InputError(
                 f"{type(self).__name__} needs a saliency map. Set store to the file of a pretraining, or put "

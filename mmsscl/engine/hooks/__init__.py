@@ -4,6 +4,7 @@ from .collapse_monitor_hook import CollapseMonitorHook
 from .deferred_log_hook import DeferredRuntimeInfoHook
 from .momentum_update_hook import MomentumUpdateHook
 from .saliency_refresh_hook import SaliencyRefreshHook
+from .saliency_store_check_hook import SaliencyStoreCheckHook
 
 __all__ = [
     "BackboneWeightsHook",
@@ -11,4 +12,5 @@ __all__ = [
     "DeferredRuntimeInfoHook",
     "MomentumUpdateHook",
     "SaliencyRefreshHook",
+    "SaliencyStoreCheckHook",
 ]

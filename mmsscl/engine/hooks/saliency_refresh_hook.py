@@ -2,7 +2,6 @@
 import logging
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 from torch import nn
 
+from mmsscl.datasets.transforms.find import find_transforms
 from mmsscl.datasets.transforms.load_saliency import LoadSaliency
 from mmsscl.datasets.transforms.loading import LoadSceneImage
 from mmsscl.errors import InputError
@@ -114,7 +114,7 @@ class SaliencyRefreshHook(Hook):
             )
         model = _checked_model(runner)
         dataset = runner.train_dataloader.dataset
-        readers = list(_transforms(dataset, LoadSaliency))
+        readers = list(find_transforms(dataset, LoadSaliency))
         if not readers:
             raise InputError(
                 "SaliencyRefreshHook: nothing in train_dataloader.dataset.pipeline reads its maps. Add "
@@ -132,7 +132,7 @@ class SaliencyRefreshHook(Hook):
                 "GeodesicSaliency, ContrastiveCAM, SpectralSaliency or ActivationSaliency."
             )
         self.estimator = estimator.to(next(model.parameters()).device).eval()
-        self.images = WholeImages(dataset, self.image_size, next(_transforms(dataset, LoadSceneImage), None))
+        self.images = WholeImages(dataset, self.image_size, next(find_transforms(dataset, LoadSceneImage), None))
         self.schedule = SaliencySchedule(
             self.warmup_epochs, self.ramp_epochs, self.interval, runner.max_epochs, self.strength
         )
@@ -259,16 +259,6 @@ def _checked_model(runner: Runner) -> nn.Module:
             "model.data_preprocessor=dict(type='PairDataPreprocessor')."
         )
     return model
-
-
-def _transforms(holder: Any, kind: type) -> Iterator[Any]:
-    """All transforms of a kind in a data set's pipeline, also within transforms that wrap others."""
-    steps = getattr(holder, "pipeline", None) or getattr(holder, "transforms", None) or ()
-    for step in steps if isinstance(steps, (list, tuple)) else [steps]:
-        if isinstance(step, kind):
-            yield step
-        else:
-            yield from _transforms(step, kind)
 
 
 def _checkpoint_name(runner: Runner) -> str:
