@@ -8,13 +8,16 @@ import numpy as np
 import torch
 from mmengine.dist import all_reduce, get_rank, get_world_size
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from mmsscl.datasets.transforms.loading import LoadSceneImage
+from mmsscl.saliency.baseline_maps import gaussian_map
 from mmsscl.saliency.estimators import SaliencyEstimator
 from mmsscl.saliency.extract import evaluating, extract_maps, squash_image
 from mmsscl.saliency.fingerprint import image_path
 from mmsscl.saliency.normalise import entropy_trust, resize_maps
+from mmsscl.saliency.rank_errors import failing_together
 from mmsscl.saliency.store import SaliencyStore
 
 
@@ -104,7 +107,7 @@ def refresh_maps(
         uint8 (N, s, s) maps and uint8 (N,) trusts, on every rank.
 
     Raises:
-        InputError: An image is absent or damaged.
+        InputError: An image is absent or damaged: on all ranks, whichever met it.
     """
     device = next(model.parameters()).device
     batches = refresh_batches(len(images), batch_size, seed)
@@ -117,7 +120,8 @@ def refresh_maps(
     target: Any = model.target
     found: list[Tensor] = []
     rows: list[Tensor] = []
-    with untouched_randomness(device), evaluating(target, estimator), _uncompiled(target):
+    every = torch.zeros(len(images), previous.size**2 + 1, dtype=torch.uint8)
+    with failing_together(), untouched_randomness(device), evaluating(target, estimator), _uncompiled(target):
         for position, (indices, pixels) in zip(own, loader):
             views = pixels.to(device, non_blocking=True).float().sub_(preprocessor.mean).div_(preprocessor.std)
             if getattr(model, "channels_last", False):
@@ -133,7 +137,6 @@ def refresh_maps(
             numbers = torch.cat([maps.flatten(1), trust[:, None]], 1)[:kept]
             found.append(numbers.mul(255).round_().clamp_(0, 255).to(torch.uint8))
             rows.append(indices[:kept])
-        every = torch.zeros(len(images), previous.size**2 + 1, dtype=torch.uint8)
         if found:
             every[torch.cat(rows)] = torch.cat(found).cpu()
     # each row is written by one rank and zero on the others
@@ -151,11 +154,15 @@ def map_figures(maps: np.ndarray, trust: np.ndarray) -> dict[str, float]:
 
     Returns:
         Means over the images: ``entropy`` of the map as shares of one, over that of an even map, in [0, 1] (1: even);
-        ``trust`` in [0, 1]; ``border``, the share of a map's mass in its outermost ring of cells, in [0, 1] (for an even map
-        the ring's share of the cells, .27 of 14 x 14; much more means the maps have turned inside out).
+        ``trust`` in [0, 1]; ``border``, the share of a map's mass in its outermost ring of cells, in [0, 1] (an even map
+        has the ring's share of the cells, .27 of 14 x 14; much more means the maps have turned inside out;
+        ``GeodesicSaliency`` has 0 there by construction); ``centre``, the correlation of a map with a centred
+        Gaussian, in [-1, 1] (near 1 the maps say where photographers aim, and no more; 0 for an even map).
     """
     count, size = maps.shape[:2]
-    entropy = border = 0.0
+    entropy = border = centre = 0.0
+    gaussian = torch.from_numpy(gaussian_map(size)).double().flatten()
+    gaussian = functional.normalize(gaussian - gaussian.mean(), dim=0)
     for start in range(0, count, 4096):
         values = torch.from_numpy(maps[start : start + 4096]).double()
         # a map of zeros is an even one
@@ -163,10 +170,13 @@ def map_figures(maps: np.ndarray, trust: np.ndarray) -> dict[str, float]:
         shares = values / values.sum((1, 2), keepdim=True)
         entropy -= float(torch.xlogy(shares, shares).sum())
         border += float(len(shares) - shares[:, 1:-1, 1:-1].sum())
+        flat = values.flatten(1)
+        centre += float((functional.normalize(flat - flat.mean(1, keepdim=True), dim=1) @ gaussian).sum())
     return {
         "entropy": entropy / count / np.log(size**2) if size > 1 else 1.0,
         "trust": float(trust.mean()) / 255,
         "border": border / count,
+        "centre": centre / count,
     }
 
 

@@ -5,8 +5,11 @@ import torch
 from scipy.sparse import lil_matrix
 from scipy.sparse.csgraph import dijkstra
 
+from mmsscl.errors import InputError
+from mmsscl.registry import MODELS
 from mmsscl.saliency.estimators import GeodesicSaliency
 from mmsscl.saliency.estimators.geodesic_saliency import step_costs
+from mmsscl.saliency.extract import extract_maps
 from mmsscl.saliency.normalise import entropy_trust, normalise_maps
 
 
@@ -79,9 +82,53 @@ def test_a_map_of_border_alone_is_even_and_not_trusted(shape):
     assert not entropy_trust(normalise_maps(maps)).any()
 
 
-def test_rounding_of_even_features_is_no_contrast():
+def test_even_features_are_not_trusted():
     one = torch.rand(1, 2048, 1, 1, generator=torch.Generator().manual_seed(5))
     # brightness alone differs: cosines are 1 but for rounding
     features = one * (1 + torch.rand(4, 1, 14, 14, generator=torch.Generator().manual_seed(6)))
-    maps = GeodesicSaliency()(features)
-    assert not maps.any()
+    assert GeodesicSaliency().estimate(features).trust.amax() < 1e-6
+    silent = GeodesicSaliency().estimate(torch.zeros(2, 8, 9, 9))
+    assert not silent.maps.any()
+    assert not silent.trust.any()
+
+
+def test_an_even_image_is_not_trusted_though_padding_marks_its_rim():
+    """A padded network's features differ at the rim of an even image: a map with all the shape of an object's."""
+    torch.manual_seed(0)
+    backbone = MODELS.build(dict(type="mmpretrain.ResNet", depth=18, norm_cfg=dict(type="BN")))
+    backbone.eval()
+    images = torch.zeros(2, 3, 448, 448)
+    images[1, :, 160:288, 160:288] = 2 * torch.randn(3, 128, 128)
+    even, framed = extract_maps(backbone, None, GeodesicSaliency(), 1.0 + images)[1]
+    assert even < 0.1
+    assert framed > 3 * even
+
+
+def test_a_cell_without_activation_is_no_contrast_to_another():
+    features = torch.rand(1, 8, 9, 9, generator=torch.Generator().manual_seed(7))
+    features[:, :, 2:7, 2:7] = 0.0
+    features[:, :, :2] = features[:, :, :1, :1]
+    maps = GeodesicSaliency()(features)[0]
+    torch.testing.assert_close(maps[2:7, 2:7], torch.full((5, 5), 0.5))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_value_that_is_not_finite_takes_the_trust_of_its_image(value):
+    features = torch.rand(2, 8, 9, 9, generator=torch.Generator().manual_seed(8))
+    features[0, 3, 4, 4] = value
+    maps, trust = GeodesicSaliency().estimate(features)
+    maps = normalise_maps(maps)
+    assert maps.isfinite().all()
+    assert (maps[0] == 0.5).all()
+    assert trust[0] == 0
+    assert trust[1] > 0.5
+
+
+def test_the_trust_grows_to_one_at_the_clear_cost():
+    features = torch.zeros(1, 2, 5, 5)
+    features[:, 0] = 1.0
+    features[:, :, 2, 2] = torch.tensor([0.8, 0.6])  # a cosine distance of .2
+    for cost, trust in ((0.1, 1.0), (0.2, 1.0), (0.4, 0.5), (2.0, 0.1)):
+        assert GeodesicSaliency(clear_cost=cost).estimate(features).trust.item() == pytest.approx(trust)
+    with pytest.raises(InputError, match="clear_cost=0 must be positive"):
+        GeodesicSaliency(clear_cost=0)

@@ -54,6 +54,12 @@ SYMPTOMS = (
         "{value:.0%} of the saliency lies in the maps' outermost cells (above {limit:.0%}): they may be inside out or show "
         "what padding does. Look at them (mmsscl saliency CONFIG CHECKPOINT); try another estimator or more warmup_epochs.",
     ),
+    Symptom(
+        "saliency_centre", "most_centre", True,
+        "the saliency maps hardly differ from a Gaussian at the image's centre (correlation {value:.2f} above {limit:g}): "
+        "crops follow the photographer, not the image. Look at them (mmsscl saliency CONFIG CHECKPOINT); try more "
+        "warmup_epochs, a larger image_size, or another estimator.",
+    ),
 )  # fmt: skip
 
 
@@ -63,9 +69,9 @@ class CollapseMonitorHook(Hook):
 
     It reads what the message hub holds, at the iterations in which the logger prints: with ``DeferredRuntimeInfoHook``
     these values have just come to the host, so the device is never waited for. Figures of training are averaged over the
-    last ``window`` logged iterations; those of saliency refreshes (``saliency_trust``, ``saliency_border``) are taken
-    from the last refresh. Figures that a model does not log are not watched. A figure's warning comes again after
-    ``repeat`` iterations at the earliest, that of a refresh with the next refresh.
+    last ``window`` logged iterations; those of saliency refreshes (``saliency_trust``, ``saliency_border``,
+    ``saliency_centre``) are taken from the last refresh. Figures that a model does not log are not watched. A figure's
+    warning comes again after ``repeat`` iterations at the earliest, that of a refresh with the next refresh.
 
     The limits are ours, from small runs on scenes: there BYOL and SCRL go from a ``projection_std`` of .8 to .9 and a
     ``positive_cosine`` of .6 to .85.
@@ -79,7 +85,9 @@ class CollapseMonitorHook(Hook):
         most_cosine: Largest ``positive_cosine``, up to 1.
         least_sample_size: Least ``effective_sample_size`` of the weights, in [0, 1].
         least_trust: Least ``saliency_trust``, in [0, 1].
-        most_border: Largest ``saliency_border``, in [0, 1]; an even map of 14 x 14 cells has .27.
+        most_border: Largest ``saliency_border``, in [0, 1]; an even map of 14 x 14 cells has .27. ``GeodesicSaliency``
+            has 0 by construction.
+        most_centre: Largest ``saliency_centre``, in [0, 1].
 
     Raises:
         InputError: A value outside its range.
@@ -102,6 +110,7 @@ class CollapseMonitorHook(Hook):
         least_sample_size: float = 0.4,
         least_trust: float = 0.05,
         most_border: float = 0.5,
+        most_centre: float = 0.95,
     ) -> None:
         counts = {"interval": (interval, 1), "begin": (begin, 0), "window": (window, 1), "repeat": (repeat, 0)}
         for name, (value, least) in counts.items():
@@ -109,7 +118,7 @@ class CollapseMonitorHook(Hook):
                 raise InputError(f"CollapseMonitorHook: {name}={value!r} must be a whole number from {least}.")
         self.limits = {
             "least_std": least_std, "most_cosine": most_cosine, "least_sample_size": least_sample_size,
-            "least_trust": least_trust, "most_border": most_border,
+            "least_trust": least_trust, "most_border": most_border, "most_centre": most_centre,
         }  # fmt: skip
         for name, limit in self.limits.items():
             if not 0 <= limit <= 1:

@@ -15,14 +15,18 @@ from mmsscl.errors import InputError
 from mmsscl.registry import HOOKS
 
 NUMBERS = itertools.count()
-HEALTHY = dict(projection_std=0.85, positive_cosine=0.8, effective_sample_size=0.8, saliency_trust=0.4, saliency_border=0.3)
+HEALTHY = dict(
+    projection_std=0.85, positive_cosine=0.8, effective_sample_size=0.8, saliency_trust=0.4, saliency_border=0.3,
+    saliency_centre=0.8,
+)
 UNHEALTHY = dict(
     projection_std=0.1, positive_cosine=0.995, effective_sample_size=0.1, saliency_trust=0.01, saliency_border=0.8,
+    saliency_centre=0.99,
     loss=float("nan"),
 )  # fmt: skip
 REMEDIES = dict(
     projection_std="predictor", positive_cosine="crop area", effective_sample_size="weight_clip",
-    saliency_trust="warmup_epochs", saliency_border="estimator", loss="diverged",
+    saliency_trust="warmup_epochs", saliency_border="estimator", saliency_centre="photographer", loss="diverged",
 )  # fmt: skip
 
 
@@ -171,6 +175,6 @@ def test_values_outside_their_ranges_are_refused() -> None:
     for name, value in (("interval", 0), ("window", 0), ("begin", -1), ("repeat", 1.5), ("interval", True)):
         with pytest.raises(InputError, match=f"{name}={value}"):
             CollapseMonitorHook(**{name: value})
-    for name in ("least_std", "most_cosine", "least_sample_size", "least_trust", "most_border"):
+    for name in ("least_std", "most_cosine", "least_sample_size", "least_trust", "most_border", "most_centre"):
         with pytest.raises(InputError, match=rf"{name}=1\.5"):
             CollapseMonitorHook(**{name: 1.5})
