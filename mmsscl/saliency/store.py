@@ -61,10 +61,15 @@ class SaliencyStore:
         self.writable = writable
         self._map_file()
         record = self._header[0]
-        self.fingerprint = bytes(record["fingerprint"]).decode()
+        try:
+            self.fingerprint = bytes(record["fingerprint"]).decode()
+        except UnicodeDecodeError as error:
+            raise self._damaged("the data set's fingerprint in its header is no text") from error
         self.count = int(record["count"])
         self.size = int(record["size"])
         if fingerprint is not None and fingerprint != self.fingerprint:
+            # a damaged header reads like another data set's: the checksum tells them apart
+            self.verify()
             held, wanted = describe_fingerprint(self.fingerprint), describe_fingerprint(fingerprint)
             raise InputError(
                 f"{self.path}: holds the saliency maps of another data set ({held}; this one: {wanted}). Train on the "
@@ -83,8 +88,13 @@ class SaliencyStore:
             size: Cells a side, 1 to 1024.
 
         Raises:
-            InputError: A number outside its range, or a folder that cannot be written to.
+            InputError: A number outside its range, too long a fingerprint, or a folder that cannot be written to.
         """
+        if len(fingerprint.encode()) > _HEADER["fingerprint"].itemsize:
+            raise InputError(
+                f"SaliencyStore: a fingerprint of {len(fingerprint.encode())} bytes; the file has room for "
+                f"{_HEADER['fingerprint'].itemsize}. Use dataset_fingerprint(dataset)."
+            )
         blank = np.zeros((count, size, size), np.uint8) if count > 0 and 0 < size <= 1024 else None
         if blank is None:
             raise InputError(f"SaliencyStore: count={count} and size={size}; need 1 image and 1 to 1024 cells a side.")
@@ -169,7 +179,7 @@ class SaliencyStore:
         self._seal(self.version + 1, epoch)
 
     def verify(self) -> bool:
-        """Compare maps and trusts with the checksum of the last commit.
+        """Compare header, maps and trusts with the checksum of the last commit.
 
         Returns:
             False where a refresh was cut off while it wrote, so that there is nothing to compare with.
@@ -179,8 +189,8 @@ class SaliencyStore:
         """
         if self._header["writing"][0]:
             return False
-        if int(self._header["checksum"][0]) != _checksum(self._trust, self._maps):
-            raise self._damaged("its maps do not match their checksum")
+        if int(self._header["checksum"][0]) != _checksum(self._header, self._trust, self._maps):
+            raise self._damaged("its content does not match its checksum")
         return True
 
     def state(self) -> dict[str, Any]:
@@ -220,7 +230,7 @@ class SaliencyStore:
     def _seal(self, version: int, epoch: int) -> None:
         self._header["version"][0] = version
         self._header["epoch"][0] = epoch
-        self._header["checksum"][0] = _checksum(self._trust, self._maps)
+        self._header["checksum"][0] = _checksum(self._header, self._trust, self._maps)
         self._header["writing"][0] = 0
         self._memory.flush()
 
@@ -270,7 +280,7 @@ class SaliencyStore:
     ) -> None:
         header = np.zeros(1, _HEADER)
         header[0] = (
-            _MAGIC, FORMAT, maps.shape[1], len(maps), version, epoch, 0, _checksum(trust, maps), fingerprint.encode()
+            _MAGIC, FORMAT, maps.shape[1], len(maps), version, epoch, 0, 0, fingerprint.encode()
         )  # fmt: skip
         # Written aside and renamed: a reader sees the old file or the new one, never a part.
         aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
@@ -283,6 +293,7 @@ class SaliencyStore:
         except OSError as error:
             with suppress(OSError):
                 aside.unlink()
+        header["checksum"] = _checksum(header, trust, maps)
             raise InputError(
                 f"{path}: the saliency store cannot be written ({error.strerror}). It takes "
                 f"{maps.nbytes / 1e6:.0f} MB: check permissions and space, or set another work_dir."
@@ -300,5 +311,12 @@ def to_bytes(values: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
 
 
-def _checksum(trust: np.ndarray, maps: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(maps).data, zlib.crc32(np.ascontiguousarray(trust).data))
+def _checksum(header: np.ndarray, trust: np.ndarray, maps: np.ndarray) -> int:
+    """Of all bytes but two fields: itself, and "writing", which changes before it does."""
+    data = header.view(np.uint8)
+    fields: Any = _HEADER.fields
+    parts = (data[: fields["writing"][1]], data[fields["fingerprint"][1] :], trust, maps)
+    value = 0
+    for part in parts:
+        value = zlib.crc32(np.ascontiguousarray(part).data, value)
+    return value

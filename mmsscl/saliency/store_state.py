@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mmsscl.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 """Of the store's file and of its state in checkpoints."""
 _STATE_KEYS = ("format", "fingerprint", "count", "size", "version", "epoch", "maps", "trust")
 
@@ -56,7 +56,7 @@ def check_state(state: Any, fingerprint: str, count: int, size: int, origin: str
 def describe_fingerprint(fingerprint: str) -> str:
     """A fingerprint in words, for messages."""
     count, _, digest = str(fingerprint).partition(":")
-    return f"{count} images, paths {digest[:8]}"
+    return f"{count} images, names and sizes {digest[:8]}"
 
 
 def _damaged_state(origin: str, detail: str) -> InputError:

@@ -1,6 +1,6 @@
 import struct
 import zlib
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,10 +41,11 @@ def test_layout_is_the_documented_one(path):
     """Read with struct alone: header of 256 bytes, trusts, maps."""
     data = path.read_bytes()
     magic, form, size, count, version, epoch, writing, checksum = struct.unpack_from("<8sIIQQqII", data)
-    assert (magic, form, size, count, version, epoch, writing) == (b"mmssclSM", 1, 3, 5, 1, 7, 0)
+    assert (magic, form, size, count, version, epoch, writing) == (b"mmssclSM", 2, 3, 5, 1, 7, 0)
     assert data[48:HEADER].rstrip(b"\0") == b"5:abc"
     assert len(data) == HEADER + 5 + 5 * 9
-    assert checksum == zlib.crc32(data[HEADER:])
+    # all but "writing" and itself
+    assert checksum == zlib.crc32(data[:40] + data[48:])
     store = SaliencyStore.open(path)
     for index in range(5):
         values, trust = store.read(index)
@@ -88,7 +89,6 @@ def test_reader_cannot_write(path):
         (lambda data: data + b"\0", "where its header"),
         (lambda data: data[:100], "shorter than its header"),
         (lambda data: b"", "shorter than its header"),
-        (lambda data: b"<html>??" + data[8:], "begins with"),
     ],
 )
 def test_damaged_files_are_named_with_a_remedy(path, damage, words):
@@ -100,7 +100,8 @@ def test_damaged_files_are_named_with_a_remedy(path, damage, words):
     assert "Delete this file and resume" in str(error.value)
 
 
-@pytest.mark.parametrize("place", [HEADER, -1])
+# version, epoch, checksum, fingerprint (within and after its text), trust, maps
+@pytest.mark.parametrize("place", [24, 31, 32, 44, 48, 50, 52, HEADER - 1, HEADER, -1])
 def test_changed_byte_is_found_by_verify(path, place):
     data = bytearray(path.read_bytes())
     data[place] ^= 1
@@ -108,6 +109,28 @@ def test_changed_byte_is_found_by_verify(path, place):
     with pytest.raises(InputError, match="checksum") as error:
         SaliencyStore.open(path).verify()
     assert str(path) in str(error.value)
+
+
+def test_damaged_fingerprint_is_damage_and_not_another_data_set(path):
+    data = path.read_bytes()
+    for byte in (b"\xff", b"6"):
+        path.write_bytes(data[:48] + byte + data[49:])
+        with pytest.raises(InputError, match="damaged or cut short") as error:
+            SaliencyStore.open(path, "5:abc")
+        assert str(path) in str(error.value)
+    path.write_bytes(data[:48] + b"\xff" + data[49:])
+    with pytest.raises(InputError, match="fingerprint in its header is no text"):
+        SaliencyStore.open(path)
+
+
+def test_fingerprint_must_fit_the_header(tmp_path):
+    file = tmp_path / "s.bin"
+    SaliencyStore.create(file, "x" * 208, count=1, size=3)
+    assert SaliencyStore.open(file, "x" * 208).fingerprint == "x" * 208
+    for text in ("x" * 209, "\u00e9" * 105):  # of the second one, cut at 208 bytes, nothing but the end would be lost
+        with pytest.raises(InputError, match=r"fingerprint of 2\d\d bytes; the file has room for 208"):
+            SaliencyStore.create(file, text, count=1, size=3)
+    assert SaliencyStore.open(file).verify()
 
 
 def test_refresh_cut_off_is_told_from_damage(path):
@@ -129,8 +152,11 @@ def test_other_data_set_format_and_absent_file_are_refused(path):
         SaliencyStore.open(path)
     with pytest.raises(InputError, match="no such saliency store"):
         SaliencyStore.open(path.with_name("none.bin"))
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match="is no saliency store .a folder"):
         SaliencyStore.open(path.parent)
+    path.write_bytes(b"<html>??" + data[8:])
+    with pytest.raises(InputError, match="is no saliency store .it begins with"):
+        SaliencyStore.open(path)
 
 
 def test_arrays_that_do_not_fit_are_refused(path):
@@ -187,7 +213,7 @@ def test_state_of_an_empty_store_is_restored_too(tmp_path):
     [
         ({"fingerprint": "5:zzz"}, "another data set"),
         ({"size": 4}, "map_size=4"),
-        ({"format": 2}, "format 2"),
+        ({"format": 1}, "format 1, this version reads 2"),
         ({"maps": torch.zeros(4, 3, 3, dtype=torch.uint8)}, r"damaged \(maps is torch.uint8 \(4, 3, 3\)"),
         ({"maps": torch.zeros(5, 3, 3)}, r"damaged \(maps is torch.float32"),
         ({"trust": None}, r"damaged \(trust is NoneType"),
@@ -223,20 +249,57 @@ def test_fingerprint_follows_the_images_and_not_the_place(tmp_path):
     assert dataset_fingerprint(SceneImages(data_root=str(second))) != print_of
 
 
-def test_fingerprint_of_several_folders_one_image_and_mmengine_data_sets(tmp_path):
-    paths = ["/data/coco/a.jpg", "/data/voc/b.jpg"]
-    moved = ["/disk/coco/a.jpg", "/disk/voc/b.jpg"]
-    joined = ["/data/coco/a.jpg", "/data/coco/b.jpg"]
+class Infos(list):
+    """A data set of mmengine's kind, as far as paths go."""
 
-    def plain(names):
-        return [SimpleNamespace(name=name) for name in names]
+    def get_data_info(self, index):
+        return {"img_path": str(self[index])}
 
-    class Infos(list):
-        def get_data_info(self, index):
-            return {"img_path": self[index].name}
 
-    prints = [dataset_fingerprint(Infos(plain(names))) for names in (paths, moved, joined)]
+def write_files(*paths, size=7):
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(size))
+    return Infos(paths)
+
+
+def test_fingerprint_of_several_folders_one_image_and_mmengine_data_sets(tmp_path, monkeypatch):
+    data, disk = tmp_path / "data", tmp_path / "disk"
+    paths = write_files(data / "coco/a.jpg", data / "voc/b.jpg")
+    moved = write_files(disk / "coco/a.jpg", disk / "voc/b.jpg")
+    joined = write_files(data / "coco/a.jpg", data / "coco/b.jpg")
+    prints = [dataset_fingerprint(names) for names in (paths, moved, joined)]
     assert prints[0] == prints[1] != prints[2]
-    assert dataset_fingerprint(Infos(plain(["a.jpg"]))) == dataset_fingerprint(Infos(plain(["/x/y/a.jpg"])))
-    mixed = dataset_fingerprint(Infos(plain(["a.jpg", "/x/b.jpg"])))
-    assert mixed != dataset_fingerprint(Infos(plain(["a.jpg", "b.jpg"])))
+    monkeypatch.chdir(write_files(tmp_path / "here/a.jpg", tmp_path / "here/b.jpg")[0].parent)
+    assert dataset_fingerprint(Infos(["a.jpg"])) == dataset_fingerprint(Infos(paths[:1]))
+    mixed = dataset_fingerprint(Infos(["a.jpg", str(data / "voc/b.jpg")]))
+    assert mixed != dataset_fingerprint(Infos(["a.jpg", "b.jpg"]))
+    assert dataset_fingerprint(Infos()).startswith("0:")
+
+
+def test_fingerprint_tells_other_files_of_the_same_names(tmp_path):
+    paths = [Path("photos", f"{number:04}.jpg") for number in range(130)]
+    first = dataset_fingerprint(write_files(*(tmp_path / "a" / path for path in paths)))
+    others = write_files(*(tmp_path / "b" / path for path in paths))
+    assert dataset_fingerprint(others) == first
+    # 64 of 130 files are looked at: of three in a row one at least, the first and the last always
+    for changed in ([0], [129], [63, 64, 65]):
+        for number in changed:
+            others[number].write_bytes(b"longer than before")
+        assert dataset_fingerprint(others) != first, changed
+        for number in changed:
+            others[number].write_bytes(bytes(7))
+    # the order of two sizes counts
+    few = write_files(tmp_path / "c/0.jpg", size=1) + write_files(tmp_path / "c/1.jpg", size=2)
+    swapped = write_files(tmp_path / "d/0.jpg", size=2) + write_files(tmp_path / "d/1.jpg", size=1)
+    assert dataset_fingerprint(Infos(few)) != dataset_fingerprint(Infos(swapped))
+
+
+def test_fingerprint_of_absent_files_and_of_addresses(tmp_path):
+    paths = write_files(*(tmp_path / f"{number}.jpg" for number in range(3)))
+    paths[2].unlink()
+    with pytest.raises(InputError, match=r"2\.jpg: an image .* cannot be found .*data_root"):
+        dataset_fingerprint(paths)
+    here, there, other = ([f"s3://{place}/{name}.jpg" for name in names] for place, names in
+                          (("a", "xy"), ("b", "xy"), ("a", "xz")))  # fmt: skip
+    assert dataset_fingerprint(Infos(here)) == dataset_fingerprint(Infos(there)) != dataset_fingerprint(Infos(other))
