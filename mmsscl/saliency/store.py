@@ -282,6 +282,7 @@ class SaliencyStore:
         header[0] = (
             _MAGIC, FORMAT, maps.shape[1], len(maps), version, epoch, 0, 0, fingerprint.encode()
         )  # fmt: skip
+        header["checksum"] = _checksum(header, trust, maps)
         # Written aside and renamed: a reader sees the old file or the new one, never a part.
         aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
         try:
@@ -293,7 +294,6 @@ class SaliencyStore:
         except OSError as error:
             with suppress(OSError):
                 aside.unlink()
-        header["checksum"] = _checksum(header, trust, maps)
             raise InputError(
                 f"{path}: the saliency store cannot be written ({error.strerror}). It takes "
                 f"{maps.nbytes / 1e6:.0f} MB: check permissions and space, or set another work_dir."

@@ -152,10 +152,10 @@ def test_other_data_set_format_and_absent_file_are_refused(path):
         SaliencyStore.open(path)
     with pytest.raises(InputError, match="no such saliency store"):
         SaliencyStore.open(path.with_name("none.bin"))
-    with pytest.raises(InputError, match="is no saliency store .a folder"):
+    with pytest.raises(InputError, match=r"is no saliency store \(a folder"):
         SaliencyStore.open(path.parent)
     path.write_bytes(b"<html>??" + data[8:])
-    with pytest.raises(InputError, match="is no saliency store .it begins with"):
+    with pytest.raises(InputError, match=r"is no saliency store \(it begins with"):
         SaliencyStore.open(path)
 
 
