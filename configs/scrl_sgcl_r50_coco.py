@@ -18,9 +18,4 @@ train_pipeline = [
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
-custom_hooks = [
-    dict(type='MomentumUpdateHook', momentum=0.996),
-    dict(
-        type='SaliencyRefreshHook', estimator=dict(type='GeodesicSaliency'), warmup_epochs=40, ramp_epochs=40,
-        interval=40, image_size=448, map_size=14),
-]
+custom_hooks = [dict(type='MomentumUpdateHook', momentum=0.996), {{_base_.saliency_refresh}}]

@@ -79,6 +79,7 @@ def changed(path: str, base: str) -> set[str]:
     """Top-level keys in which two configs differ, names of parts of a pipeline aside."""
     one, other = (Config.fromfile(ROOT / f"configs/{name}.py").to_dict() for name in (path, base))
     parts = {"views", "load_saliency", "pair", "local_crops", "photometric_draw", "train_pipeline", "contrastive"}
+    parts |= {"saliency_refresh"}
     return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)} - parts
 
 

@@ -1,5 +1,5 @@
 # Control of sgcl_r50_coco.py: each image is guided by a constant map. What
-# remains of a gain is local crops and redrawn pairs.
+# remains of a gain is local crops, redrawn pairs, and weights that grow with a crop's size.
 _base_ = ['../sgcl_r50_coco.py']
 
 train_pipeline = [

@@ -42,7 +42,8 @@ PLACES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 def check_config(config: Config) -> None:
     """Check the names, keywords and checkpoints of a config that is about to run.
 
-    Photos for pretraining (``SceneImages``) need a sampler that tells them the epoch.
+    Photos for pretraining (``SceneImages``) need a sampler that tells them the epoch, and a pipeline that reads saliency
+    maps needs the hook that makes them.
     Every component at a known place (see ``PLACES``) must be a registered name, and take the keywords it is given;
     constructors with ``**kwargs`` are left to themselves. Local files behind ``load_from`` and every
     ``init_cfg.checkpoint`` must be checkpoints that load without running code; addresses are left to mmengine.
@@ -60,6 +61,7 @@ def check_config(config: Config) -> None:
             if re.fullmatch(r"\w+_dataloader", place):
                 _check_loader(place, node)
                 _check_pair_sampler(place, node)
+    _check_saliency(config)
     check_checkpoints(config)
 
 
@@ -93,6 +95,19 @@ def check_checkpoints(config: Config) -> None:
         except InputError as error:
             raise InputError(f"{place}: {error}{_remedy(place)}") from error
         checked.add(path)
+
+
+def _check_saliency(config: Config) -> None:
+    """A list of hooks is replaced, not merged, by whoever sets it: without this the run would quietly be a plain one."""
+    hooks = {str(hook.get("type")).removeprefix("mmsscl.") for hook in config.get("custom_hooks") or []}
+    for place, node in _dictionaries(config.get("train_dataloader"), "train_dataloader"):
+        reads = str(node.get("type")).removeprefix("mmsscl.") == "LoadSaliency" and not node.get("store")
+        if reads and "SaliencyRefreshHook" not in hooks:
+            raise InputError(
+                f"{place}: LoadSaliency waits for maps that no hook makes, so the run would be one without saliency. Add "
+                "dict(type='SaliencyRefreshHook') to custom_hooks (setting that list replaces the inherited one), or take "
+                "LoadSaliency and ScoreCrops out of the pipeline."
+            )
 
 
 def explain_build_error(error: BaseException) -> InputError | None:

@@ -91,7 +91,9 @@ class PairDataPreprocessor(BaseDataPreprocessor):
         batch["inputs"] = list(self._process(views, photometric).chunk(2))
         if pairs is not None and "local_views" in pairs:
             photometric = pairs.get("local_photometric") if training and self.augment else None
-            batch["pairs"]["local_views"] = self._process_local(pairs["local_views"], photometric, len(views[0]))
+            # those on the device already: they are as many bytes as a view
+            crops = batch["pairs"]["local_views"]
+            batch["pairs"]["local_views"] = self._process_local(crops, photometric, len(views[0]))
         return batch
 
     def _process_local(self, crops: Any, photometric: Any, batch_size: int) -> Tensor:

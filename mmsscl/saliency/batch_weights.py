@@ -20,7 +20,8 @@ def batch_crop_weights(
         clip: Least and greatest weight before that.
 
     Returns:
-        (B, M) float32 without gradient; exactly 1 everywhere where no image has guidance.
+        (B, M) float32 without gradient; exactly 1 everywhere where no image has guidance, and for crops that are not
+        valid.
     """
     with torch.no_grad(), torch.autocast(device_type=scores.device.type, enabled=False):
         scores, share = scores.detach().float(), guidance.detach().float().unsqueeze(1)
@@ -28,7 +29,7 @@ def batch_crop_weights(
         ratio = torch.where(mean > 0, scores / mean.clamp(min=torch.finfo(torch.float32).tiny), torch.ones_like(scores))
         weights = ((1 - share) + share * ratio).clamp(*clip)
         mean = _mean(weights, valid)
-        return torch.where(mean > 0, weights / mean.clamp(min=clip[0]), torch.ones_like(weights))
+        return torch.where(valid & (mean > 0), weights / mean.clamp(min=clip[0]), 1.0)
 
 
 def _mean(values: Tensor, valid: Tensor) -> Tensor:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -7,6 +9,8 @@ from mmsscl.engine.preflight import check_checkpoints, check_config, explain_bui
 from mmsscl.errors import InputError
 from mmsscl.registry import MODELS
 from tests.sample_runs import write_pretraining_config
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -50,6 +54,19 @@ def test_unknown_names_come_with_their_place_and_the_nearest(config_file, option
 def test_unknown_keywords_come_with_the_valid_ones(config_file, options, message):
     with pytest.raises(InputError, match=message):
         check_config(load_config(config_file, options))
+
+
+@pytest.mark.parametrize("name", ["sgcl_r50_coco", "scrl_sgcl_r50_coco", "sgcl/sgcl_shuffled_r50_coco"])
+def test_maps_that_no_hook_makes_are_noticed(name):
+    file = ROOT / f"configs/{name}.py"
+    check_config(load_config(file))
+    config = load_config(file)
+    # as a child config does that sets its own hooks
+    config.custom_hooks = [dict(type="MomentumUpdateHook", momentum=0.99)]
+    with pytest.raises(InputError, match=r"pipeline\.1: LoadSaliency waits for maps .*Add dict\(type='SaliencyRefreshHook'"):
+        check_config(config)
+    config.custom_hooks.append(dict(type="mmsscl.SaliencyRefreshHook"))
+    check_config(config)
 
 
 @pytest.mark.parametrize("sampler", ["DefaultSampler", "mmengine.InfiniteSampler"])

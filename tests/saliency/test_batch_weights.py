@@ -11,7 +11,7 @@ def test_equals_the_formula_over_the_whole_batch():
     ratio = scores / 0.6
     raw = torch.stack([ratio[0], 0.5 + 0.5 * ratio[1]])
     expected = raw / ((raw[0].sum() + raw[1, 0]) / 3)
-    torch.testing.assert_close(weights[:2], expected)
+    torch.testing.assert_close(weights[VALID], expected[VALID[:2]])
     torch.testing.assert_close(weights[VALID].mean(), torch.tensor(1.0))
     assert weights.dtype == torch.float32
 
@@ -26,7 +26,14 @@ def test_exactly_one_without_guidance_without_scores_or_without_valid_crops():
     assert torch.equal(batch_crop_weights(scores, VALID, torch.zeros(3)), torch.ones(3, 2))
     assert torch.equal(batch_crop_weights(0 * scores, VALID, torch.ones(3))[VALID], torch.ones(3))
     nothing = torch.zeros(3, 2, dtype=torch.bool)
-    assert torch.isfinite(batch_crop_weights(scores, nothing, torch.ones(3))).all()
+    assert torch.equal(batch_crop_weights(scores, nothing, torch.ones(3)), torch.ones(3, 2))
+
+
+def test_what_is_not_valid_weighs_one_whatever_its_score():
+    scores = torch.tensor([[0.9, 0.3], [0.6, torch.nan], [torch.nan, 0.1]])
+    weights = batch_crop_weights(scores, VALID, torch.ones(3))
+    assert (weights[~VALID] == 1).all()
+    torch.testing.assert_close(weights[VALID].mean(), torch.tensor(1.0))
 
 
 def test_no_gradient_passes():

@@ -43,7 +43,7 @@ class MomentumTwoView(BaseModel):
         init_cfg: mmengine's initialisation config.
 
     Raises:
-        InputError: Another ``target_norm``.
+        InputError: Another ``target_norm``, or not "average" with a contrastive head.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class MomentumTwoView(BaseModel):
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
         self.head = MODELS.build(head)
+        self._check_norm(self.head)
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)
         self.target = nn.ModuleDict({"backbone": deepcopy(self.backbone), "neck": deepcopy(self.neck)})
@@ -79,6 +80,14 @@ class MomentumTwoView(BaseModel):
             options = {} if compile is True else dict(compile)
             for module in (self.backbone, self.neck, self.head, *self.target.values()):
                 module.compile(**options)
+
+    def _check_norm(self, *heads: nn.Module) -> None:
+        """Refuse a contrastive head over a target whose keys tell their pairs by shared statistics."""
+        if self.target_norm != "average" and any(getattr(head, "needs_averaged_norm", False) for head in heads):
+            raise InputError(
+                f"{type(self).__name__}: a contrastive head with target_norm={self.target_norm!r} can tell its pairs by the "
+                "statistics that the images of a batch share. Set model.target_norm='average'."
+            )
 
     def train(self, mode: bool = True) -> "MomentumTwoView":
         """Set the mode of the online network, and of the target unless it runs on averaged statistics."""

@@ -26,7 +26,7 @@ class RegionPredictHead(BaseModule):
         hidden_channels: Width of the predictor's hidden layer.
         out_channels: Width of the target projections.
         norm_cfg: Norm of the predictor, default: SyncBN, on a machine without a GPU BN.
-        loss: Config of the loss, default ``dict(type="CosineLoss")``.
+        loss: Config of the loss, default ``dict(type="mmsscl.CosineLoss")``.
         init_cfg: mmengine's initialisation config; ``None`` keeps torch's defaults.
     """
 
@@ -41,7 +41,7 @@ class RegionPredictHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.predictor = ProjectionMLP(in_channels, hidden_channels, out_channels, norm_cfg)
-        self.loss_module = MODELS.build(loss if loss is not None else {"type": "CosineLoss"})
+        self.loss_module = MODELS.build(loss if loss is not None else {"type": "mmsscl.CosineLoss"})
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Same as :meth:`predict`; the entry that ``torch.compile`` sees."""

@@ -148,6 +148,13 @@ class WeightedContrastiveHead(BaseModule):
         self.queue_pointer.fill_(self.pointer)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        saved = state_dict.get(f"{prefix}queue")
+        if saved is not None and saved.shape != self.queue.shape:
+            # a loader that is not strict would go on with the random keys of the start
+            raise InputError(
+                f"WeightedContrastiveHead: {prefix}queue in the checkpoint holds {tuple(saved.shape)} (keys, channels), "
+                f"here {tuple(self.queue.shape)}. Set queue_size and channels to the checkpoint's, or start anew."
+            )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         pointer = int(self.queue_pointer)
         if not 0 <= pointer < self.queue.shape[0]:

@@ -12,9 +12,9 @@ class WeightedPredictHead(RegionPredictHead):
     """A ``RegionPredictHead`` whose pairs count by given weights: BYOL's loss in SGCL.
 
     Built from the abstract of SGCL (arXiv 2302.11461), which "reweighs the contrastive losses among different crops".
-    A weight multiplies its pair's term; the divisor stays the number of valid pairs, so weights of mean one leave the
-    scale of the loss as it is, and weights of one give the bits of ``RegionPredictHead``, whose arguments and initial
-    weights these are too.
+    A weight multiplies its pair's term; the divisor stays the number of valid pairs, so weights of mean one over the
+    head's pairs leave the scale of its loss as it is, and weights of one give the bits of ``RegionPredictHead``, whose
+    arguments and initial weights these are too.
     """
 
     def loss(

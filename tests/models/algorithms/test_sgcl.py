@@ -235,6 +235,9 @@ def test_batch_weights_let_images_count_differently():
     out = copy.deepcopy(model)(inputs, pairs, mode="loss")
     torch.testing.assert_close(out["loss_global"], expected.mean(), atol=1e-5, rtol=1e-5)
     assert float(weights[0]) < 0.5
+    share = weights.sum() ** 2 / (IMAGES * weights.square().sum())
+    assert share < 0.95
+    torch.testing.assert_close(out["effective_sample_size"], share)
     pairs["guidance"] = torch.zeros(IMAGES)
     unguided = model(inputs, pairs, mode="loss")["loss_global"]
     assert torch.equal(unguided, build("global")(inputs, pairs, mode="loss")["loss_global"])
@@ -305,6 +308,8 @@ def test_averaged_norms_in_byol_too_and_other_names_are_refused():
     cfg = config("global", "BYOL")
     assert not MODELS.build({**cfg, "target_norm": "average"}).train().target["backbone"].bn1.training
     assert MODELS.build(cfg).train().target["backbone"].bn1.training
+    with pytest.raises(InputError, match=r"BYOL: a contrastive head with target_norm='batch' .* Set model.target_norm="):
+        MODELS.build({**cfg, "head": contrastive_head(), "target_norm": "batch"})
     with pytest.raises(InputError, match=r"BYOL: target_norm='batches' is not known"):
         MODELS.build({**cfg, "target_norm": "batches"})
 

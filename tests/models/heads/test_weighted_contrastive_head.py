@@ -117,6 +117,15 @@ def test_a_place_outside_the_queue_is_refused():
         make_head().load_state_dict(state)
 
 
+def test_a_queue_of_another_size_is_refused_by_a_loader_that_is_not_strict_too():
+    state = make_head().state_dict()
+    state["queue"] = state["queue"][:6]
+    head = make_head()
+    for load in (head.load_state_dict, lambda state: mmengine_load(head, state, strict=False)):
+        with pytest.raises(InputError, match=r"queue in the checkpoint holds \(6, .*here \(10, .*Set queue_size"):
+            load(state)
+
+
 def test_nothing_is_enqueued_in_eval_mode():
     head = make_head().eval()
     before = head.queue.clone()
