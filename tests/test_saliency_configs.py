@@ -14,7 +14,9 @@ from torch.utils.data import default_collate
 
 from mmsscl.datasets.transforms.find import find_transforms
 from mmsscl.datasets.transforms.load_saliency import LoadSaliency
-from mmsscl.registry import DATASETS, MODELS
+from mmsscl.engine.config import load_config
+from mmsscl.engine.preflight import check_config
+from mmsscl.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 from mmsscl.saliency.fingerprint import dataset_fingerprint
 from mmsscl.saliency.schedule import SaliencySchedule
 from mmsscl.saliency.store import SaliencyStore
@@ -122,3 +124,13 @@ def test_local_crops_join_scrl_and_sgcl_as_the_config_says(photos, tmp_path):
     logged = step(model, dataset, 1)
     assert {key for key in logged if key.startswith("loss_")} == {"loss_global", "loss_region", "loss_local"}
     assert 0.3 < logged["effective_sample_size"] < 0.999
+
+
+@pytest.mark.parametrize("name", ["sgcl", "scrl_sgcl"])
+@pytest.mark.parametrize("source", ["shuffled", "gaussian", "uniform"])
+def test_controls_by_options_as_the_readme_gives_them(name, source):
+    options = {"custom_hooks.1.strength": 0.0, "train_dataloader.dataset.pipeline.1.source": source}
+    config = load_config(ROOT / f"configs/{name}_r50_coco.py", options)
+    check_config(config)
+    assert HOOKS.build(config.custom_hooks[1]).strength == 0
+    assert TRANSFORMS.build(config.train_dataloader.dataset.pipeline[1]).source == source
