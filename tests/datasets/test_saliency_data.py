@@ -80,7 +80,10 @@ def test_same_batches_for_any_number_of_workers(photos, store):
 
 
 def test_without_guidance_all_is_plain_to_the_bit_and_local_crops_change_nothing(photos, tmp_path):
-    SaliencyStore.create(tmp_path / "new", "test", COUNT, 14)  # a new store trusts nothing
+    SaliencyStore.create(tmp_path / "new", "test", COUNT, 14)
+    flat = SaliencyStore.open(tmp_path / "new", writable=True)  # a refresh whose maps are not trusted
+    flat.write(range(COUNT), np.random.default_rng(2).random((COUNT, 14, 14)), np.zeros(COUNT))
+    flat.commit(1)
     plain = batches(photos, None, PLAIN)
     guided = batches(photos, tmp_path / "new", SALIENT)
     without = batches(photos, None, PLAIN, local=False)

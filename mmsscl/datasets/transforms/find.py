@@ -2,6 +2,8 @@
 from collections.abc import Iterator
 from typing import TypeVar
 
+from mmsscl.errors import InputError
+
 Kind = TypeVar("Kind")
 
 
@@ -19,3 +21,21 @@ def find_transforms(holder: object, kind: type[Kind]) -> Iterator[Kind]:
             yield step
         else:
             yield from find_transforms(step, kind)
+
+
+def check_pipeline(dataset: object, user: str) -> None:
+    """Check that a data set shows its pipeline and tells the paths of its images, as wrappers around others do not.
+
+    Args:
+        dataset: Any.
+        user: Who needs it, for the message.
+
+    Raises:
+        InputError: It does not: mmengine's ``ConcatDataset`` or ``RepeatDataset``, say.
+    """
+    if not hasattr(dataset, "pipeline") or not (hasattr(dataset, "path") or hasattr(dataset, "get_data_info")):
+        raise InputError(
+            f"{user}: train_dataloader.dataset is a {type(dataset).__name__}, which hides the pipeline of the data set "
+            "within it, or does not tell the paths of its images. Use the data set without a wrapper around it "
+            "(SceneImages takes several folders by sources=[...])."
+        )

@@ -34,12 +34,15 @@ class LoadSaliency(BaseTransform):
         source: ``"store"``: the image's own map; ``"shuffled"``: another image's, by a fixed permutation that leaves
             no image its own; ``"gaussian"``: a centred Gaussian; ``"uniform"``: the same value everywhere.
         seed: Of the permutation.
-        store: A finished store to read at full strength in every epoch, where there is no ``SaliencyRefreshHook``: in a
-            pipeline of mmpretrain, which also may lack ``streams`` (then a generator is seeded from numpy's).
-            ``SaliencyStoreCheckHook`` sees to it that the store is this data set's.
+        store: The store of a finished run, to read at full strength in every epoch, where there is no
+            ``SaliencyRefreshHook``: in a pipeline of mmpretrain, which also may lack ``streams`` (then a generator is
+            seeded from numpy's).
+            ``SaliencyStoreCheckHook`` sees to it that the store is this data set's. Not that of a run that goes on: on
+            resuming, a run puts another file in its place.
 
     Raises:
-        InputError: Another source, or a data set too small to shuffle.
+        InputError: Another source, a data set too small to shuffle, or a ``store`` that is absent, damaged or without
+            maps yet.
 
     Example:
         >>> pipeline = [dict(type="LoadSceneImage"), dict(type="LoadSaliency"), dict(type="SpatialConsistentPair")]
@@ -70,10 +73,10 @@ class LoadSaliency(BaseTransform):
             fingerprint: Of the data set; ``None``: not checked.
 
         Raises:
-            InputError: The store is absent, damaged or for another data set; or there is one image and ``source`` is
-                ``"shuffled"``.
+            InputError: The store is absent, damaged or for another data set; it holds no maps yet and there is no
+                schedule to wait for them; or there is one image and ``source`` is ``"shuffled"``.
         """
-        store = SaliencyStore.open(store_path, fingerprint)
+        store = _open(store_path, schedule, fingerprint)
         self._partners = partners(store.count, self.seed) if self.source == "shuffled" else None
         self._same_for_all = None
         if self.source in ("gaussian", "uniform"):
@@ -106,7 +109,7 @@ class LoadSaliency(BaseTransform):
         # Each process maps the file itself: nothing is inherited that another process might close or replace.
         if self._store is None or self._process != os.getpid():
             assert self._path is not None
-            self._store, self._process = SaliencyStore.open(self._path, self._fingerprint), os.getpid()
+            self._store, self._process = _open(self._path, self._schedule, self._fingerprint), os.getpid()
         return self._store
 
     def __getstate__(self) -> dict[str, Any]:
@@ -115,6 +118,16 @@ class LoadSaliency(BaseTransform):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(source={self.source!r}, seed={self.seed})"
+
+
+def _open(path: str, schedule: SaliencySchedule | None, fingerprint: str | None) -> SaliencyStore:
+    store = SaliencyStore.open(path, fingerprint)
+    if schedule is None and store.version == 0:
+        raise InputError(
+            f"LoadSaliency: {path} holds no saliency maps yet: crops would be plain. Name the store of a run that is "
+            "finished, and check that its SaliencyRefreshHook refreshed at least once (warmup_epochs below max_epochs - 1)."
+        )
+    return store
 
 
 def partners(count: int, seed: int) -> np.ndarray:

@@ -17,12 +17,11 @@ _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos")
 class SaliencyRandomResizedCrop(BaseTransform):
     """:class:`SaliencyCrop` in place of mmpretrain's ``RandomResizedCrop``, also inside ``MultiView``.
 
-    Name it ``mmsscl.SaliencyRandomResizedCrop`` in a config of mmpretrain. The maps come from the store of a finished or
-    running pretraining (``store``), or from a ``mmsscl.LoadSaliency`` earlier in the pipeline. A store is read by
-    index: the data set must list the same images in the same order as the one it was made from
-    (``SaliencyStoreCheckHook`` compares them). Each call draws from
-    numpy's global generator, as mmpretrain's transforms do, so workers are seeded as there and the views of a
-    ``MultiView`` differ.
+    Name it ``mmsscl.SaliencyRandomResizedCrop`` in a config of mmpretrain. The maps come from the store of a finished
+    pretraining (``store``; a running one may put another file in its place), or from a ``mmsscl.LoadSaliency`` earlier
+    in the pipeline. A store is read by index: the data set must list the same images in the same order as the one it was
+    made from (``SaliencyStoreCheckHook`` compares them). Each call draws from numpy's global generator, as mmpretrain's
+    transforms do, so workers are seeded as there and the views of a ``MultiView`` differ.
 
     Required keys: ``img`` (H, W, 3), upright; ``sample_idx`` with a ``store``, else ``saliency`` (``None``: a plain
     crop). Modified keys: ``img``, ``img_shape``.
@@ -33,7 +32,7 @@ class SaliencyRandomResizedCrop(BaseTransform):
         aspect_ratio_range: Least and largest width / height.
         interpolation: As of ``mmcv.imresize``.
         backend: ``"cv2"`` or ``"pillow"`` (which antialiases).
-        store: File of a saliency store.
+        store: File of a saliency store that holds maps.
         lambda_max: As in :class:`SaliencyCrop`, like ``candidates`` and ``temperature``.
         candidates: See above.
         temperature: See above.

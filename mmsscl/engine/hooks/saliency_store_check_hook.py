@@ -1,12 +1,15 @@
 """A finished saliency store, checked against the data set that reads it."""
+from typing import Any
+
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmsscl.datasets.transforms.find import find_transforms
+from mmsscl.datasets.transforms.find import check_pipeline, find_transforms
 from mmsscl.datasets.transforms.load_saliency import LoadSaliency
 from mmsscl.errors import InputError
 from mmsscl.registry import HOOKS
 from mmsscl.saliency.fingerprint import dataset_fingerprint
+from mmsscl.saliency.rank_errors import failing_together
 
 
 @HOOKS.register_module()
@@ -18,15 +21,20 @@ class SaliencyStoreCheckHook(Hook):
     map of another and nothing would show it.
 
     Raises:
-        InputError: Before training: the store is of another data set, or nothing reads a store.
+        InputError: Before training: the store is of another data set, nothing reads a store, or the data set is within a
+            wrapper.
 
     Example:
         >>> custom_hooks = [dict(type="mmsscl.SaliencyStoreCheckHook")]
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Compare the files' names with those that the store was made from."""
-        dataset = runner.train_dataloader.dataset
+        """Compare the files' names and sizes with those that the store was made from."""
+        with failing_together():
+            self._check(runner.train_dataloader.dataset)
+
+    def _check(self, dataset: Any) -> None:
+        check_pipeline(dataset, type(self).__name__)
         readers = [reader for reader in find_transforms(dataset, LoadSaliency) if reader.store_path is not None]
         if not readers:
             raise InputError(

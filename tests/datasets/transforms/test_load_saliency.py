@@ -141,6 +141,23 @@ def test_finished_store_without_a_hook_or_streams(path):
         transform({"sample_idx": 6})
 
 
+def test_store_without_maps_is_refused_unless_a_schedule_waits_for_them(path):
+    with pytest.raises(InputError, match=r"store\.bin holds no saliency maps yet.*run that is finished") as error:
+        LoadSaliency(store=str(path))
+    assert str(path) in str(error.value)
+    for source in ("store", "uniform"):
+        with pytest.raises(InputError, match="holds no saliency maps yet"):
+            LoadSaliency(source).connect(str(path), None, "6:f")
+    assert connected(path)(sample())["saliency"].guidance == 0
+    fill(path, 0)
+    transform = LoadSaliency(store=str(path))
+    # a new run in that work_dir put an empty store there before a worker opens it
+    SaliencyStore.create(path, "6:f", COUNT, 5)
+    worker = pickle.loads(pickle.dumps(transform))
+    with pytest.raises(InputError, match="holds no saliency maps yet"):
+        worker({"sample_idx": 0})
+
+
 def test_wrong_arguments_are_refused(path, tmp_path):
     with pytest.raises(InputError, match=r"source='maps'.*store, shuffled"):
         LoadSaliency("maps")

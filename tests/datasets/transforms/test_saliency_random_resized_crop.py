@@ -123,6 +123,9 @@ def test_bad_use_is_named(photos, tmp_path):
         SaliencyRandomResizedCrop()({"img": np.zeros((4, 4, 3), np.uint8)})
     with pytest.raises(InputError, match="no such saliency store"):
         SaliencyRandomResizedCrop(store=str(tmp_path / "absent"))
+    SaliencyStore.create(tmp_path / "empty", "test", 6, 14)
+    with pytest.raises(InputError, match="holds no saliency maps yet"):
+        SaliencyRandomResizedCrop(store=str(tmp_path / "empty"))
     with pytest.raises(InputError, match="another data set"):
         SaliencyRandomResizedCrop(store=photos[1])({"img": np.zeros((4, 4, 3), np.uint8), "sample_idx": 6})
     with pytest.raises(InputError, match="scale"):
