@@ -1,0 +1,81 @@
+"""A run that saliency guides, cut and resumed, ends as the whole one: maps, crops, weights and network to the bit."""
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmsscl.engine.train import train
+from mmsscl.saliency.store import SaliencyStore
+from tests.sample_runs import PRETRAINING, write_photos
+
+# SGCL at full strength on a ResNet-18 of an eighth of the width.
+GUIDED = """
+model["backbone"].update(base_channels=8, stem_channels=8)
+model["neck"].update(in_channels=64)
+model.update(type="SGCL", regions="boxes")
+model["head"].update(type="WeightedPredictHead")
+views = [dict(type="SaliencyCrop", area=(0.2, 0.6), flip=0.5)] * 2
+train_dataloader["dataset"]["pipeline"] = [
+    dict(type="LoadSceneImage"),
+    dict(type="LoadSaliency"),
+    dict(type="SpatialConsistentPair", size=64, views=views, max_iou=0.8,
+         boxes=dict(type="SaliencyBoxes", num_boxes=4, min_size=8, max_iou=0.5)),
+    dict(type="DrawPhotometric", views=photometric),
+    dict(type="ScoreCrops"),
+    dict(type="PackPair")]
+custom_hooks = [*custom_hooks, dict(
+    type="SaliencyRefreshHook", warmup_epochs=1, ramp_epochs=1, interval=1, image_size=192, map_size=6, batch_size=4)]
+train_cfg["max_epochs"] = 4
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("guided")
+    file = folder / "guided.py"
+    photos = write_photos(folder / "photos", 8)
+    file.write_text(PRETRAINING.replace("{photos}", str(photos)) + GUIDED, encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def whole(config):
+    return train(config, work_dir=str(config.parent / "whole"))
+
+
+def losses(runner):
+    return [value for value, _ in zip(*runner.message_hub.get_scalar("train/loss").data)]
+
+
+# Before the third epoch maps are averaged with the checkpoint's; the last epoch has no refresh: all its maps are those.
+@pytest.mark.parametrize("epochs_done", [2, 3])
+def test_guided_run_resumed_equals_the_whole_one(tmp_path, config, whole, epochs_done):
+    maps, trust = SaliencyStore.open(f"{whole.work_dir}/saliency_store.bin").read_many(range(8))
+    assert trust.min() > 0.1, "every image must have been guided for this to tell"
+    assert maps.std((1, 2)).min() > 0.1
+    resumed = train(config, work_dir=str(tmp_path / "run"), resume=f"{whole.work_dir}/epoch_{epochs_done}.pth")
+    kept, wanted = (Path(run.work_dir, "saliency_store.bin").read_bytes() for run in (resumed, whole))
+    assert kept == wanted
+    assert resumed.iter == whole.iter == 8
+    rest = 2 * (4 - epochs_done)
+    assert losses(resumed)[-rest:] == losses(whole)[-rest:]
+    state = resumed.model.state_dict()
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
+def test_the_checkpoints_maps_decide_how_it_goes_on(tmp_path, config, whole):
+    """What the comparison above would miss if a resumed run did not look at its maps."""
+    checkpoint = torch.load(f"{whole.work_dir}/epoch_3.pth", weights_only=False)
+    checkpoint["saliency_store"]["maps"] = checkpoint["saliency_store"]["maps"].flip(0, 1)
+    torch.save(checkpoint, tmp_path / "other.pth")
+    resumed = train(config, work_dir=str(tmp_path / "run"), resume=str(tmp_path / "other.pth"))
+    assert losses(resumed)[-2:] != losses(whole)[-2:]
