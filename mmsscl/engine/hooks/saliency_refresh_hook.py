@@ -1,28 +1,27 @@
 """Make saliency maps by the target network every so many epochs, for the crops and weights of those that follow."""
 import logging
-import socket
 import time
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import all_gather_object, barrier, get_rank
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 from torch import nn
 
-from mmsscl.datasets.transforms.find import find_transforms
+from mmsscl.datasets.transforms.find import check_pipeline, find_transforms
 from mmsscl.datasets.transforms.load_saliency import LoadSaliency
 from mmsscl.datasets.transforms.loading import LoadSceneImage
 from mmsscl.errors import InputError
 from mmsscl.registry import HOOKS, MODELS
 from mmsscl.saliency.estimators import SaliencyEstimator
 from mmsscl.saliency.fingerprint import dataset_fingerprint
+from mmsscl.saliency.rank_errors import failing_together
 from mmsscl.saliency.refresh import WholeImages, map_figures, refresh_maps
+from mmsscl.saliency.run_store import open_run_store
 from mmsscl.saliency.schedule import SaliencySchedule
 from mmsscl.saliency.store import SaliencyStore
-from mmsscl.saliency.store_state import check_state
 
 
 @HOOKS.register_module()
@@ -32,8 +31,12 @@ class SaliencyRefreshHook(Hook):
     Before the epochs that :class:`~mmsscl.saliency.schedule.SaliencySchedule` names, the target network looks, in eval
     mode, at every image of the training data set, whole and un-augmented; the maps go to ``saliency_store.bin`` in the
     work directory, from where the data set's ``LoadSaliency`` reads them in all workers. Each rank looks at a part of
-    the images; the first rank of each machine writes. Training itself is left untouched: modes, BatchNorm
-    statistics and random states are those of a run without the hook.
+    the images; the first rank of each machine writes, of machines other than rank 0's to
+    ``saliency_store.<host name>.bin``, so that they may share one work directory. Training
+    itself is left untouched: modes, BatchNorm statistics and random states are those of a run without the hook.
+
+    A new run keeps the store that a former one left in its work directory as ``saliency_store.previous.bin``, with a
+    warning; one that was there under this name is lost.
 
     The maps travel in the checkpoint (key ``saliency_store``), and a resumed run takes them up, at any point of the
     schedule. Logged at each refresh: ``saliency_entropy``, ``saliency_trust``, ``saliency_border`` (see
@@ -58,7 +61,8 @@ class SaliencyRefreshHook(Hook):
 
     Raises:
         InputError: A value outside its range; before training: a loop that counts iterations, a model without a target, a
-            data set without ``LoadSaliency``; on resuming: another data set or a damaged store.
+            data set without ``LoadSaliency``, within a wrapper or other than on rank 0; on resuming: another data set
+            or a damaged store. What one rank meets is raised on all.
 
     Example:
         >>> custom_hooks = [dict(type="SaliencyRefreshHook", warmup_epochs=40, ramp_epochs=40, interval=40)]
@@ -67,7 +71,6 @@ class SaliencyRefreshHook(Hook):
     # Before the timer, so that a refresh does not count as time for loading data.
     priority = "ABOVE_NORMAL"
     CHECKPOINT_KEY = "saliency_store"
-    FILE_NAME = "saliency_store.bin"
 
     def __init__(
         self,
@@ -101,29 +104,42 @@ class SaliencyRefreshHook(Hook):
         self.estimator: SaliencyEstimator | None = None
         self.images: WholeImages | None = None
         self._loaded: Any = None
-        self._writes = False
         self._started = 0.0
         self._spent = 0.0
 
     def before_train(self, runner: Runner) -> None:
         """Make or take up the store, and connect the data set to it, before workers start."""
+        dataset = runner.train_dataloader.dataset
+        with failing_together():
+            readers = self._prepare(runner, dataset)
+            fingerprint = dataset_fingerprint(dataset)
+        # Checkpoints are also loaded to start a new run (load_from); only a resumed run is past its first iteration.
+        resumed, state, self._loaded = runner.iter > 0, self._loaded, None
+        origin = _checkpoint_name(runner)
+        self.store = open_run_store(runner.work_dir, fingerprint, len(dataset), self.map_size, resumed, state, origin)
+        if resumed and state is None:
+            print_log(
+                f"{origin}: holds no saliency maps; crops and weights are plain until the next refresh.",
+                logger="current", level=logging.WARNING,
+            )  # fmt: skip
+        with failing_together():
+            for reader in readers:
+                reader.connect(str(self.store.path), self.schedule, fingerprint)
+        self._started, self._spent = time.perf_counter(), 0.0
+
+    def _prepare(self, runner: Runner, dataset: Any) -> list[LoadSaliency]:
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
             raise InputError(
                 f"SaliencyRefreshHook: the schedule counts epochs, but train_cfg is a {type(runner.train_loop).__name__}. "
                 "Set train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=...) or remove the hook."
             )
         model = _checked_model(runner)
-        dataset = runner.train_dataloader.dataset
+        check_pipeline(dataset, type(self).__name__)
         readers = list(find_transforms(dataset, LoadSaliency))
         if not readers:
             raise InputError(
                 "SaliencyRefreshHook: nothing in train_dataloader.dataset.pipeline reads its maps. Add "
                 "dict(type='LoadSaliency') after LoadSceneImage, or remove the hook."
-            )
-        if not hasattr(dataset, "path") and not hasattr(dataset, "get_data_info"):
-            raise InputError(
-                f"SaliencyRefreshHook: {type(dataset).__name__} does not tell the paths of its images. Use SceneImages "
-                "(it takes several folders by sources=[...]) without a wrapper around it."
             )
         estimator = MODELS.build(self.estimator_cfg)
         if not isinstance(estimator, SaliencyEstimator):
@@ -142,12 +158,7 @@ class SaliencyRefreshHook(Hook):
                 f"{runner.max_epochs} epochs: it trains without saliency. Lower warmup_epochs to change that.",
                 logger="current", level=logging.WARNING,
             )  # fmt: skip
-        fingerprint = dataset_fingerprint(dataset)
-        path = Path(runner.work_dir) / self.FILE_NAME
-        self._open_store(runner, path, fingerprint, len(dataset))
-        for reader in readers:
-            reader.connect(str(path), self.schedule, fingerprint)
-        self._started, self._spent = time.perf_counter(), 0.0
+        return readers
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Refresh, where the schedule says so."""
@@ -176,32 +187,6 @@ class SaliencyRefreshHook(Hook):
         """Remember the checkpoint's maps, for :meth:`before_train`."""
         self._loaded = checkpoint.get(self.CHECKPOINT_KEY)
 
-    def _open_store(self, runner: Runner, path: Path, fingerprint: str, count: int) -> None:
-        # Checkpoints are also loaded to start a new run (load_from); only a resumed run is past its first iteration.
-        resumed, state, self._loaded = runner.iter > 0, self._loaded, None
-        origin = _checkpoint_name(runner)
-        # Every rank checks, so that all of them stop; then each machine's first rank writes.
-        if resumed and state is not None:
-            check_state(state, fingerprint, count, self.map_size, origin)
-        if resumed and path.exists():
-            existing = SaliencyStore.open(path, fingerprint)
-            if not existing.verify():
-                print_log(f"{path}: its last refresh was cut off; taken from the checkpoint.", logger="current")
-        hosts = all_gather_object(socket.gethostname())
-        self._writes = hosts.index(socket.gethostname()) == get_rank()
-        barrier()
-        if self._writes:
-            SaliencyStore.create(path, fingerprint, count, self.map_size)
-            if resumed and state is not None:
-                SaliencyStore.open(path, fingerprint, writable=True).restore(state, origin)
-        barrier()
-        self.store = SaliencyStore.open(path, fingerprint, writable=self._writes)
-        if resumed and state is None:
-            print_log(
-                f"{origin}: holds no saliency maps; crops and weights are plain until the next refresh.",
-                logger="current", level=logging.WARNING,
-            )  # fmt: skip
-
     def _refresh(self, runner: Runner) -> None:
         assert self.store is not None
         assert self.estimator is not None
@@ -223,10 +208,10 @@ class SaliencyRefreshHook(Hook):
                 pin_memory=loader.pin_memory,
                 multiprocessing_context=loader.multiprocessing_context if workers else None,
             )
-        if self._writes:
-            self.store.write(range(len(maps)), maps, trust)
-            self.store.commit(runner.epoch)
-        barrier()
+        with failing_together():
+            if self.store.writable:
+                self.store.write(range(len(maps)), maps, trust)
+                self.store.commit(runner.epoch)
         seconds = time.perf_counter() - start
         self._spent += seconds
         figures = map_figures(maps, trust) | {"seconds": seconds}
@@ -236,6 +221,14 @@ class SaliencyRefreshHook(Hook):
             f"saliency refresh {self.store.version} before epoch {runner.epoch + 1}: {len(maps)} maps in {seconds:.1f} s, "
             f"entropy {figures['entropy']:.3f}, trust {figures['trust']:.3f}, border {figures['border']:.3f}"
         )
+        if not trust.any():
+            runner.logger.warning(
+                "SaliencyRefreshHook: no saliency map is trusted, so crops and weights stay plain: all maps are flat. If "
+                f"image_size={self.image_size} is less than a few times the backbone's stride, the feature maps are too "
+                "small (GeodesicSaliency counts from the outermost cells; below 3 x 3 there are no others): raise it to 14 "
+                "times the stride, 448 at stride 32. Otherwise the features are alike everywhere: try more warmup_epochs "
+                "or another estimator."
+            )
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

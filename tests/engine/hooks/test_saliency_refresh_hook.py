@@ -3,6 +3,7 @@ import itertools
 import os
 import random
 import socket
+import time
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 import torch
 import torch.distributed as distributed
 import torch.multiprocessing as multiprocessing
+from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
@@ -26,7 +28,9 @@ from mmsscl.engine.optimizers import BFloat16OptimWrapper
 from mmsscl.errors import InputError
 from mmsscl.registry import MODELS
 from mmsscl.saliency.estimators import ActivationSaliency
+from mmsscl.saliency.history import append_history, read_history
 from mmsscl.saliency.normalise import entropy_trust, normalise_maps
+from mmsscl.saliency.rank_errors import failing_together
 from mmsscl.saliency.refresh import WholeImages, map_figures, refresh_batches
 from mmsscl.saliency.store import SaliencyStore
 from mmsscl.zoo.safe_load import install_safe_loader
@@ -419,7 +423,7 @@ def store_of(runner):
 
 
 def test_refreshes_change_nothing_in_a_plain_run(tmp_path, photos, whole_run):
-    """SCRL's crops ignore saliency: with three refreshes and the ramp it must train bit for bit as without."""
+    """SCRL's crops ignore saliency: with two refreshes and the ramp it must train bit for bit as without."""
     plain = make_run(tmp_path, photos, hook=False)
     plain.train()
     hooked = whole_run.model.state_dict()
@@ -455,6 +459,42 @@ def test_checkpoint_of_each_epoch_holds_its_maps(whole_run):
     assert versions == [(0, -1), (1, 1), (1, 1), (2, 3), (2, 3)]
 
 
+def test_history_holds_the_maps_of_each_refresh(whole_run):
+    history = read_history(Path(whole_run.work_dir) / "saliency_history.npz")
+    assert list(history.maps) == [1, 3]
+    assert history.indices.tolist() == list(range(IMAGES))
+    for epoch in (1, 3):
+        state = torch.load(f"{whole_run.work_dir}/epoch_{epoch + 1}.pth", weights_only=False)["saliency_store"]
+        assert (state["epoch"], state["fingerprint"]) == (epoch, history.fingerprint)
+        np.testing.assert_array_equal(history.maps[epoch], state["maps"])
+        np.testing.assert_array_equal(history.trust[epoch], state["trust"])
+    assert (history.maps[1] != history.maps[3]).any()
+
+
+def test_history_of_a_resumed_run_is_the_whole_ones(tmp_path, photos, whole_run):
+    whole = read_history(Path(whole_run.work_dir) / "saliency_history.npz")
+    file = tmp_path / "saliency_history.npz"
+    for epoch, shift in ((1, 0), (3, 9), (4, 9)):
+        append_history(file, whole.fingerprint, epoch, whole.maps[1] + np.uint8(shift), whole.trust[1])
+    make_run(tmp_path, photos, resume=f"{whole_run.work_dir}/epoch_2.pth").train()
+    found = read_history(file)
+    assert list(found.maps) == [1, 3]
+    for epoch in (1, 3):
+        np.testing.assert_array_equal(found.maps[epoch], whole.maps[epoch])
+        np.testing.assert_array_equal(found.trust[epoch], whole.trust[epoch])
+
+
+def test_history_of_a_new_run_begins_anew_and_its_loss_ends_no_run(tmp_path, photos):
+    refreshed(photos, tmp_path, epochs=(1, 2))
+    assert list(read_history(tmp_path / "saliency_history.npz").maps) == [1, 2]
+    refreshed(photos, tmp_path, epochs=(3,))
+    assert list(read_history(tmp_path / "saliency_history.npz").maps) == [3]
+    (tmp_path / "other" / "saliency_history.npz").mkdir(parents=True)
+    hook, _ = refreshed(photos, tmp_path / "other")
+    assert hook.store.version == 1
+    assert [path.name for path in (tmp_path / "other").glob(".*")] == []
+
+
 def test_resume_with_another_data_set_is_refused(tmp_path, photos, whole_run):
     checkpoint = f"{whole_run.work_dir}/epoch_3.pth"
     other = write_images(tmp_path / "photos", IMAGES)
@@ -462,6 +502,10 @@ def test_resume_with_another_data_set_is_refused(tmp_path, photos, whole_run):
     with pytest.raises(InputError, match=r"epoch_3\.pth: its saliency maps are those of another data set"):
         make_run(tmp_path / "work", other, resume=checkpoint).train()
     assert not (tmp_path / "work" / "saliency_store.bin").exists()
+    namesakes = write_images(tmp_path / "namesakes", IMAGES, seed=1)
+    assert [path.name for path in sorted(namesakes.iterdir())] == [path.name for path in sorted(photos.iterdir())]
+    with pytest.raises(InputError, match=r"epoch_3\.pth: its saliency maps are those of another data set"):
+        make_run(tmp_path / "work", namesakes, resume=checkpoint).train()
     same = write_images(tmp_path / "moved" / "there", IMAGES)
     make_run(tmp_path / "work", same, resume=checkpoint).train()
 
@@ -536,6 +580,56 @@ def test_a_resume_within_the_refreshed_epoch_does_not_refresh_twice(tmp_path, ph
     assert (again.store.version, again.store.epoch) == (2, 2)
 
 
+def test_a_new_run_keeps_the_maps_of_the_former_and_says_so(tmp_path, photos, monkeypatch):
+    said = []
+    monkeypatch.setattr("mmsscl.saliency.run_store.print_log", lambda text, **_: said.append(text))
+    path, aside = tmp_path / "saliency_store.bin", tmp_path / "saliency_store.previous.bin"
+    hook, runner = refreshed(photos, tmp_path)
+    kept, checkpoint = path.read_bytes(), {}
+    hook.before_save_checkpoint(runner, checkpoint)
+
+    resumed = make_hook()
+    resumed.after_load_checkpoint(runner, checkpoint)
+    runner.iter = 3
+    resumed.before_train(runner)
+    assert (path.read_bytes(), aside.exists(), said) == (kept, False, []), "a resumed run goes on with its own"
+
+    refreshed(photos, tmp_path, epochs=())
+    assert aside.read_bytes() == kept
+    assert SaliencyStore.open(path).version == 0
+    assert len(said) == 1
+    assert str(path) in said[0]
+    assert aside.name in said[0]
+    refreshed(photos, tmp_path, epochs=(1,))
+    assert aside.read_bytes() == kept, "an empty store is not worth the place of a full one"
+    later = path.read_bytes()
+    refreshed(photos, tmp_path, epochs=())
+    assert aside.read_bytes() == later
+    assert len(said) == 2
+
+    # resumed from a checkpoint without maps: what lies there is not overwritten either
+    other = tmp_path / "other"
+    refreshed(photos, other)
+    third = make_hook()
+    runner.work_dir = str(other)
+    third.before_train(runner)
+    assert SaliencyStore.open(other / aside.name).version == 1
+
+
+def test_says_that_feature_maps_are_too_small(tmp_path, photos, monkeypatch):
+    said = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), "warning", said.append)
+    options = {"estimator": {"type": "GeodesicSaliency"}, "map_size": 4}
+    hook, _ = refreshed(photos, tmp_path / "small", image_size=2 * STRIDE, **options)
+    assert hook.store.version == 1
+    assert not hook.store.read_many(range(IMAGES))[1].any()
+    assert len(said) == 1
+    assert "no saliency map is trusted" in said[0]
+    assert f"image_size={2 * STRIDE}" in said[0]
+    refreshed(photos, tmp_path / "large", image_size=SIZE, **options)
+    assert len(said) == 1
+
+
 def test_warns_where_no_refresh_would_happen(tmp_path, photos, monkeypatch):
     said = []
     monkeypatch.setattr("mmsscl.engine.hooks.saliency_refresh_hook.print_log", lambda text, **_: said.append(text))
@@ -565,8 +659,13 @@ def test_refuses_what_it_cannot_serve(tmp_path, photos):
     with pytest.raises(InputError, match="GlobalNeck' is no SaliencyEstimator"):
         start(make_hook(estimator={"type": "GlobalNeck", "in_channels": 8, "norm_cfg": NORM}))
     wrapped = SimpleNamespace(pipeline=make_dataset(photos).pipeline)
-    with pytest.raises(InputError, match="SimpleNamespace does not tell the paths"):
+    with pytest.raises(InputError, match=r"is a SimpleNamespace.*does not tell the paths"):
         start(train_dataloader=SimpleNamespace(dataset=wrapped))
+    source = {"type": "mmsscl.SceneImages", "data_root": str(photos), "pipeline": [{"type": "LoadSaliency"}]}
+    for wrapper in (ConcatDataset([source]), RepeatDataset(source, times=2)):
+        assert hasattr(wrapper, "get_data_info")
+        with pytest.raises(InputError, match=rf"is a {type(wrapper).__name__}, which hides the pipeline.*sources="):
+            start(train_dataloader=DataLoader(wrapper))
     for options in (
         {"image_size": 0}, {"map_size": 0}, {"batch_size": 0}, {"num_workers": -1}, {"momentum": 1.0}, {"momentum": -0.1},
         {"interval": 0}, {"warmup_epochs": -1}, {"image_size": 448.0},
@@ -590,6 +689,59 @@ def test_one_image_and_large_photos(tmp_path):
     assert np.abs(pixels.permute(1, 2, 0).numpy() - small).mean() < 6
 
 
+def watch_reading(photos, work_dir, batch_size):
+    """A refresh, and the names of the images that this rank read for it."""
+    hook, read = make_hook(batch_size=batch_size), []
+    runner = fake_runner(make_model(), make_dataset(photos), work_dir)
+    hook.before_train(runner)
+    loader = hook.images.loader
+
+    def note_and_load(results):
+        read.append(Path(results["img_path"]).name)
+        return loader(results)
+
+    hook.images.loader = note_and_load
+    runner.epoch = 1
+    hook.before_train_epoch(runner)
+    return hook, read
+
+
+def message_of(error_type, action):
+    """What it raises, and after how many seconds."""
+    start = time.perf_counter()
+    with pytest.raises(error_type) as error:
+        action()
+    return str(error.value), time.perf_counter() - start
+
+
+def resume_without_maps(photos, work_dir):
+    runner = fake_runner(make_model(), make_dataset(photos), work_dir)
+    runner.iter = 3
+    make_hook().before_train(runner)
+
+
+def fail_on_first_rank(rank):
+    with failing_together():
+        if rank == 0:
+            raise OSError("no space left")
+
+
+def watch_failures(rank, photos, folder):
+    """Errors that one of two ranks meets; ``folder`` holds what it takes."""
+    # The second rank's photos are others; its part of the refresh holds a photo that is cut short.
+    own = photos if rank == 0 else folder / "namesakes"
+    found = {
+        "photo": message_of(InputError, lambda: refreshed(folder / "cut", folder / "work_cut")),
+        "data": message_of(InputError, lambda: refreshed(own, folder / "work_data")),
+        "blocked": message_of(InputError, lambda: refreshed(photos, folder / "blocked")),
+        "damaged": message_of(InputError, lambda: resume_without_maps(photos, folder / "damaged")),
+        "other": message_of((OSError, RuntimeError), lambda: fail_on_first_rank(rank)),
+    }
+    # and the ranks are still in step
+    _, found["afterwards"] = watch_reading(photos, folder / "afterwards", 4)
+    return found
+
+
 def watch_two_ranks(rank, port, photos, folder):
     torch.set_num_threads(1)
     distributed.init_process_group(
@@ -599,12 +751,19 @@ def watch_two_ranks(rank, port, photos, folder):
         hook, runner = refreshed(photos, folder / "work", epochs=(0, 1, 2), estimator={"type": "ContrastiveCAM"})
         reader = runner.train_dataloader.dataset
         told = [reader[2, index] for index in range(IMAGES)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(socket, "gethostname", lambda: ["first", "second"][rank])
+            hosted, shared = watch_reading(photos, folder / "hosts", 4)
+            failures = watch_failures(rank, photos, folder)
         torch.save(
             {
                 "maps": torch.stack([sample["values"] for sample in told]),
                 "trust": torch.tensor([sample["trust"] for sample in told]),
                 "strength": told[0]["strength"], "version": hook.store.version, "writes": hook.store.writable,
                 "entropy": runner.message_hub.get_scalar("train/saliency_entropy").data[0].tolist(),
+                "read": shared, "one_batch": watch_reading(photos, folder / "one_batch", 64)[1],
+                "file": hosted.store.path.name, "hosted": (hosted.store.version, hosted.store.writable),
+                "hosted_maps": torch.from_numpy(hosted.store.read_many(range(IMAGES))[0]), "failures": failures,
             },
             folder / f"{rank}.pth",
         )  # fmt: skip
@@ -616,21 +775,40 @@ def watch_as_second(_, port, photos, folder):
     watch_two_ranks(1, port, photos, folder)
 
 
-def test_two_processes_share_the_maps_of_one(tmp_path, photos):
+def prepare_failures(folder):
+    cut = write_images(folder / "cut")
+    path = sorted(cut.iterdir())[refresh_batches(IMAGES, 4, seed=1)[1][0]]
+    path.write_bytes(path.read_bytes()[:-60])
+    write_images(folder / "namesakes", seed=1)
+    (folder / "blocked" / "saliency_store.second.bin").mkdir(parents=True)
+    (folder / "damaged").mkdir()
+    (folder / "damaged" / "saliency_store.second.bin").write_bytes(b"mmssclSM")
+    return path
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory, photos):
+    """What two processes saw, and the photo that only the second one is to read."""
+    folder = tmp_path_factory.mktemp("ranks")
+    cut = prepare_failures(folder)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     threads = torch.get_num_threads()
     # This process is rank 0: starting one, with all its imports, is what takes the time.
-    second = multiprocessing.spawn(watch_as_second, args=(port, photos, tmp_path), nprocs=1, join=False)
+    second = multiprocessing.spawn(watch_as_second, args=(port, photos, folder), nprocs=1, join=False)
     try:
-        watch_two_ranks(0, port, photos, tmp_path)
+        watch_two_ranks(0, port, photos, folder)
         second.join()
     finally:
         torch.set_num_threads(threads)
         for process in second.processes:
             process.kill()
-    ranks = [torch.load(tmp_path / f"{rank}.pth") for rank in range(2)]
+    return [torch.load(folder / f"{rank}.pth", weights_only=False) for rank in range(2)], cut
+
+
+def test_two_processes_share_the_maps_of_one(tmp_path, photos, two_ranks):
+    ranks, _ = two_ranks
     alone, _ = refreshed(photos, tmp_path / "alone", epochs=(0, 1, 2), estimator={"type": "ContrastiveCAM"})
     maps, trust = alone.store.read_many(range(IMAGES))
     for rank in ranks:
@@ -641,3 +819,42 @@ def test_two_processes_share_the_maps_of_one(tmp_path, photos):
     assert torch.equal(ranks[0]["maps"], ranks[1]["maps"])
     assert [rank["writes"] for rank in ranks] == [True, False]
     assert maps.any(axis=(1, 2)).all(), "no image may be left out"
+
+
+def test_each_of_two_processes_reads_its_share_only(photos, two_ranks):
+    ranks, _ = two_ranks
+    names = [path.name for path in sorted(photos.iterdir())]
+    batches = [[names[index] for index in batch] for batch in refresh_batches(IMAGES, 4, seed=1)]
+    assert len(batches) == 3
+    # In turn; of the last batch, all that is not new fills it up.
+    assert [rank["read"] for rank in ranks] == [batches[0] + batches[2], batches[1]]
+    # More ranks than batches: one has nothing to look at.
+    assert [sorted(rank["one_batch"]) for rank in ranks] == [names, []]
+
+
+def test_machines_that_share_a_work_directory_write_a_file_each(two_ranks):
+    ranks, _ = two_ranks
+    assert [rank["file"] for rank in ranks] == ["saliency_store.bin", "saliency_store.second.bin"]
+    assert [rank["hosted"] for rank in ranks] == [(1, True), (1, True)]
+    assert torch.equal(ranks[0]["hosted_maps"], ranks[1]["hosted_maps"])
+    assert ranks[0]["hosted_maps"].any()
+
+
+def test_an_error_on_one_rank_stops_all(two_ranks):
+    ranks, cut = two_ranks
+    first, second = (rank["failures"] for rank in ranks)
+    for kind, words in (
+        ("photo", f"{cut.name}: the jpeg file is damaged or incomplete"),
+        ("data", "the training data set on second is not that on first"),
+        ("blocked", "saliency_store.second.bin: the saliency store cannot be written"),
+        ("damaged", "saliency_store.second.bin: the saliency store is damaged or cut short"),
+    ):
+        assert words in second[kind][0]
+        assert not second[kind][0].startswith("rank")
+        assert first[kind][0].startswith("rank 1 stopped and so do all others: InputError")
+        assert words in first[kind][0]
+    assert first["other"][0] == "no space left"
+    assert second["other"][0] == "rank 0 stopped and so do all others: OSError: no space left"
+    for kind in ("photo", "data", "blocked", "damaged", "other"):
+        assert max(first[kind][1], second[kind][1]) < 30, "nobody may wait for a rank that has stopped"
+    assert [rank["failures"]["afterwards"] for rank in ranks] == [rank["read"] for rank in ranks]
