@@ -4,6 +4,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -15,8 +17,9 @@ from mmsscl.datasets.transforms.load_saliency import LoadSaliency
 from mmsscl.datasets.transforms.loading import LoadSceneImage
 from mmsscl.errors import InputError
 from mmsscl.registry import HOOKS, MODELS
-from mmsscl.saliency.estimators import SaliencyEstimator
+from mmsscl.saliency.estimators import DEFAULT_ESTIMATOR, SaliencyEstimator
 from mmsscl.saliency.fingerprint import dataset_fingerprint
+from mmsscl.saliency.history import append_history
 from mmsscl.saliency.rank_errors import failing_together
 from mmsscl.saliency.refresh import WholeImages, map_figures, refresh_maps
 from mmsscl.saliency.run_store import open_run_store
@@ -34,6 +37,8 @@ class SaliencyRefreshHook(Hook):
     the images; the first rank of each machine writes, of machines other than rank 0's to
     ``saliency_store.<host name>.bin``, so that they may share one work directory. Training
     itself is left untouched: modes, BatchNorm statistics and random states are those of a run without the hook.
+
+    ``saliency_history.npz`` beside it keeps the maps of a few images at every refresh, for ``mmsscl saliency --history``.
 
     A new run keeps the store that a former one left in its work directory as ``saliency_store.previous.bin``, with a
     warning; one that was there under this name is lost.
@@ -71,6 +76,7 @@ class SaliencyRefreshHook(Hook):
     # Before the timer, so that a refresh does not count as time for loading data.
     priority = "ABOVE_NORMAL"
     CHECKPOINT_KEY = "saliency_store"
+    HISTORY_NAME = "saliency_history.npz"
 
     def __init__(
         self,
@@ -95,7 +101,7 @@ class SaliencyRefreshHook(Hook):
                 raise InputError(f"SaliencyRefreshHook: {name}={value!r} must be a whole number from {least}.")
         if not 0 <= momentum < 1:
             raise InputError(f"SaliencyRefreshHook: momentum={momentum!r} must lie in [0, 1); 0 keeps nothing.")
-        self.estimator_cfg = dict(estimator or {"type": "GeodesicSaliency"})
+        self.estimator_cfg = dict(estimator or DEFAULT_ESTIMATOR)
         self.warmup_epochs, self.ramp_epochs, self.interval = warmup_epochs, ramp_epochs, interval
         self.image_size, self.map_size, self.batch_size = image_size, map_size, batch_size
         self.num_workers, self.mirror, self.momentum, self.strength = num_workers, mirror, momentum, strength
@@ -212,6 +218,8 @@ class SaliencyRefreshHook(Hook):
             if self.store.writable:
                 self.store.write(range(len(maps)), maps, trust)
                 self.store.commit(runner.epoch)
+            if get_rank() == 0:
+                self._keep_history(runner, maps, trust)
         seconds = time.perf_counter() - start
         self._spent += seconds
         figures = map_figures(maps, trust) | {"seconds": seconds}
@@ -229,6 +237,17 @@ class SaliencyRefreshHook(Hook):
                 "times the stride, 448 at stride 32. Otherwise the features are alike everywhere: try more warmup_epochs "
                 "or another estimator."
             )
+
+    def _keep_history(self, runner: Runner, maps: np.ndarray, trust: np.ndarray) -> None:
+        assert self.store is not None
+        path = Path(runner.work_dir) / self.HISTORY_NAME
+        try:
+            append_history(
+                path, self.store.fingerprint, runner.epoch, maps, trust, anew=self.store.version == 1
+            )
+        except InputError as error:
+            # only for looking: not worth the end of a run
+            runner.logger.warning(f"the history of saliency maps is not kept; training goes on: {error}")
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

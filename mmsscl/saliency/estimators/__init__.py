@@ -6,7 +6,11 @@ from .geodesic_saliency import GeodesicSaliency
 from .sign_rule import orient_maps
 from .spectral_saliency import SpectralSaliency
 
+DEFAULT_ESTIMATOR = {"type": "GeodesicSaliency"}
+"""What makes the maps where a config names no estimator, in training and in the tools."""
+
 __all__ = [
+    "DEFAULT_ESTIMATOR",
     "ActivationSaliency",
     "ContrastiveCAM",
     "EstimatedSaliency",
