@@ -244,9 +244,16 @@ class SaliencyStore:
             ) from error
         except OSError as error:
             raise InputError(f"{self.path}: the saliency store cannot be read ({error.strerror}).") from error
-        if not self.path.is_file() or length < _HEADER.itemsize:
-            raise self._damaged(f"{length} bytes, shorter than its header")
+        if self.path.is_dir():
+            raise self._no_store("a folder")
         try:
+            with self.path.open("rb") as file:
+                start = file.read(len(_MAGIC))
+            # what is cut short may still be told from what never was a store
+            if not _MAGIC.startswith(start):
+                raise self._no_store(f"it begins with {start!r}")
+            if length < _HEADER.itemsize:
+                raise self._damaged(f"{length} bytes, shorter than its header")
             memory = np.memmap(self.path, dtype=np.uint8, mode="r+" if self.writable else "r")
         except PermissionError as error:
             raise InputError(f"{self.path}: no permission for the saliency store. Check its owner.") from error
@@ -254,8 +261,6 @@ class SaliencyStore:
         self._memory, pages = memory, np.asarray(memory)
         self._header = pages[: _HEADER.itemsize].view(_HEADER)
         record = self._header[0]
-        if bytes(record["magic"]) != _MAGIC:
-            raise self._damaged(f"it begins with {bytes(pages[:8])!r}, which no store does")
         if int(record["format"]) != FORMAT:
             raise InputError(
                 f"{self.path}: a saliency store of format {int(record['format'])}, this version reads {FORMAT}. Use the "
@@ -267,6 +272,12 @@ class SaliencyStore:
             raise self._damaged(f"{length} bytes where its header ({count} maps of {size} x {size}) says {expected}")
         self._trust = pages[_HEADER.itemsize : _HEADER.itemsize + count]
         self._maps = pages[_HEADER.itemsize + count :].reshape(count, size, size)
+
+    def _no_store(self, detail: str) -> InputError:
+        return InputError(
+            f"{self.path}: is no saliency store ({detail}). Give the saliency_store.bin of a work_dir. If this is the one "
+            "of the run that you resume, move it away: it is made anew from the checkpoint."
+        )
 
     def _damaged(self, detail: str) -> InputError:
         return InputError(
