@@ -1,21 +1,24 @@
 """Score a pretraining's saliency maps: ``mmsscl eval-saliency`` and ``tools/eval_saliency.py``."""
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from mmengine.config import DictAction
 
 from mmsscl.datasets.transforms.load_saliency import partners
 from mmsscl.engine.config import load_config
+from mmsscl.engine.device import pick_device
+from mmsscl.engine.output_folder import writable_folder
 from mmsscl.errors import InputError
 from mmsscl.evaluation.labelled_photos import BoxedPhotos, MaskedPhotos, boxed_photos, masked_photos
 from mmsscl.evaluation.network_maps import BRANCHES, build_estimator, extraction_of, load_network, photo_maps
 from mmsscl.evaluation.saliency_quality import BoxQuality, MaskQuality
+from mmsscl.evaluation.short_names import short_names
 from mmsscl.saliency.baseline_maps import gaussian_map, uniform_map
 
 
@@ -46,12 +49,16 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         See :func:`eval_saliency`.
 
     Raises:
-        InputError: a config, checkpoint, photo, mask or json that cannot be used.
+        InputError: a config, checkpoint, photo, mask, json, device or output that cannot be used.
     """
     if args.max_images is not None and args.max_images < 1:
         raise InputError(f"--max-images {args.max_images}: ask for at least one photo.")
     if args.out is not None and Path(args.out).is_dir():
         raise InputError(f"--out {args.out}: is a folder. Name the json file to write.")
+    # what is wrong with these would else be found only after the evaluation
+    device = pick_device(args.device)
+    if args.out is not None:
+        writable_folder(Path(args.out).parent)
     photos: MaskedPhotos | BoxedPhotos
     if args.masks is not None:
         photos = masked_photos(args.images, args.masks, args.max_images)
@@ -63,7 +70,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         photos,
         estimator=args.estimator,
         branch=args.branch,
-        device=args.device,
+        device=str(device),
         options=args.cfg_options,
         image_size=args.image_size,
         map_size=args.map_size,
@@ -71,9 +78,11 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         mirror=False if args.no_mirror else None,
     )
     if args.out is not None:
-        out = Path(args.out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        try:
+            text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+            Path(args.out).expanduser().write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"--out {args.out}: cannot be written ({error.strerror}). Choose another file.") from error
     return report
 
 
@@ -102,8 +111,9 @@ def eval_saliency(
         options: changes of the config.
 
     Returns:
-        ``settings``; ``images``: how many were scored, ``left_out``: how many show no object; ``maps``: a list of dicts
-        with ``name``, the scores (see ``MaskQuality`` and ``BoxQuality``) and ``trust``, the mean of a checkpoint's maps
+        ``settings``, with ``sources``: the branch that each checkpoint's maps are of, or "backbone file"; ``images``: how
+        many were scored, ``left_out``: how many show no object; ``maps``: a list of dicts with ``name``, the scores (see
+        ``MaskQuality`` and ``BoxQuality``; None where no photo has one) and ``trust``, the mean of a checkpoint's maps
         (None for baselines).
 
     Raises:
@@ -112,10 +122,14 @@ def eval_saliency(
     loaded = load_config(config, options)
     settings = extraction_of(loaded, estimator, **extraction)
     built = build_estimator(settings)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    used = pick_device(device)
     candidates: list[tuple[str, np.ndarray, float | None]] = []
-    for checkpoint, name in zip(checkpoints, _short_names(checkpoints), strict=True):
-        network = load_network(loaded, checkpoint, branch, device)
+    sources = []
+    for checkpoint, name in zip(checkpoints, short_names(checkpoints), strict=True):
+        network = load_network(loaded, checkpoint, branch, used)
+        sources.append(network.source)
+        if network.source not in BRANCHES:
+            name = f"{name} ({network.source})"
         maps, trust = photo_maps(network, built, settings, photos.paths)
         candidates.append((name, maps, float(trust.mean())))
         if len(maps) > 1:
@@ -130,14 +144,14 @@ def eval_saliency(
         "settings": {
             "config": str(config),
             "checkpoints": [str(checkpoint) for checkpoint in checkpoints],
-            "branch": branch,
+            "sources": sources,
             "grid": list(grid),
             **asdict(settings),
         },
         "images": meters[0].images,
         "left_out": meters[0].left_out,
         "maps": [
-            {"name": name, **meter.compute(), "trust": trust}
+            {"name": name, **_without_nan(meter.compute()), "trust": trust}
             for (name, _, trust), meter in zip(candidates, meters, strict=True)
         ],
     }
@@ -152,12 +166,15 @@ def format_report(report: dict[str, Any]) -> str:
         figures = ("-" if row[column] is None else f"{row[column]:.4f}" for column in columns)
         lines.append(f"{row['name']:<{width}}" + "".join(f"{figure:>13}" for figure in figures))
     settings = report["settings"]
+    sources = ", ".join(dict.fromkeys(settings["sources"]))
     lines.append(
         f"{report['images']} photos ({report['left_out']} without an object left out), {settings['estimator']['type']}, "
-        f"{settings['branch']}, {settings['image_size']} px, {settings['grid'][0]} x {settings['grid'][1]} maps"
+        f"{sources}, {settings['image_size']} px, {settings['grid'][0]} x {settings['grid'][1]} maps"
     )
     if "mae" in columns:
-        lines.append("mae: lower is better; all others: higher. Worth a look where clearly above shuffled and Gaussian.")
+        lines.append("mae: lower is better; all others: higher. Compare with shuffled and Gaussian.")
+    else:
+        lines.append("corloc, corloc_part, mass_inside: higher is better. Compare with shuffled and Gaussian.")
     return "\n".join(lines)
 
 
@@ -177,8 +194,6 @@ def _score(kinds: Sequence[np.ndarray], photos: MaskedPhotos | BoxedPhotos) -> S
     return boxed
 
 
-def _short_names(checkpoints: Sequence[str | Path]) -> list[str]:
-    """File names without their ending; with the folder where they would be the same."""
-    paths = [Path(checkpoint) for checkpoint in checkpoints]
-    stems = [path.stem for path in paths]
-    return [f"{path.parent.name}/{path.stem}" if stems.count(path.stem) > 1 else path.stem for path in paths]
+def _without_nan(scores: dict[str, float]) -> dict[str, float | None]:
+    """JSON knows no NaN."""
+    return {name: None if math.isnan(value) else value for name, value in scores.items()}

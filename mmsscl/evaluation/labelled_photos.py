@@ -12,6 +12,9 @@ from mmsscl.errors import InputError
 from mmsscl.evaluation.network_maps import read_photo
 
 MASK_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp")
+_JPEG = (".jpg", ".jpeg")
+_DARK, _BRIGHT = 32, 224
+_MOST_BETWEEN = 0.05
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,20 @@ class MaskedPhotos:
         """The mask of a photo: bool (H, W), True where the file is above 127.
 
         Raises:
-            InputError: the file is no image, of another size than the photo, or not 0 / 255.
+            InputError: the file is no image, of another size than the photo, or not black and white.
         """
         path = self.masks[index]
-        pixels = cv2.imdecode(np.frombuffer(path.read_bytes() or b"0", np.uint8), cv2.IMREAD_GRAYSCALE)
-        if pixels is None:
+        content = path.read_bytes()
+        colors = cv2.imdecode(np.frombuffer(content or b"0", np.uint8), cv2.IMREAD_COLOR)
+        if colors is None:
             raise InputError(f"{path}: not a readable mask image. Give one gray image a photo: 255 on objects, else 0.")
+        problem = _not_black_and_white(colors, content)
+        if problem:
+            raise InputError(
+                f"{path}: {problem}; a mask is white (255) on objects and black (0) elsewhere. Masks of classes or of "
+                "instances, as VOC's, have to be turned into such first."
+            )
+        pixels = cv2.cvtColor(colors, cv2.COLOR_BGR2GRAY)
         photo = read_photo(self.paths[index])
         if pixels.shape != (photo.height, photo.width):
             raise InputError(
@@ -63,33 +74,77 @@ class BoxedPhotos:
 def masked_photos(images: str | Path, masks: str | Path, most: int | None = None) -> MaskedPhotos:
     """Photos of a folder and their masks: the file of the same name (without its ending), in the same subfolder.
 
+    Photos and masks may lie in one folder (1.jpg with 1.png, as ECSSD is often packed), or one folder below the other:
+    an image that is the mask of another is no photo.
+
     Args:
         images: folder of photos.
         masks: folder of masks: gray images of the photo's size, 255 on objects, 0 elsewhere.
         most: keep this many photos, evenly spread over the folder.
 
     Raises:
-        InputError: a folder is missing or empty, or a photo has no mask.
+        InputError: a folder is missing or empty, or a photo has no mask, or several.
     """
     root = Path(masks).expanduser()
     if not root.is_dir():
         raise InputError(f"--masks {masks}: no such folder. Name the folder that holds a mask for every photo.")
-    photos = SceneImages(data_root=str(images))
-    paths = _spread([photos.path(index) for index in range(len(photos))], most)
-    known = {
-        file.relative_to(root).with_suffix("").as_posix(): file
-        for file in sorted(root.rglob("*"))
-        if file.suffix.lower() in MASK_ENDINGS
-    }
+    listed = SceneImages(data_root=str(images))
     base = Path(images).expanduser()
-    stems = [Path(path).relative_to(base).with_suffix("").as_posix() for path in paths]
-    absent = [path for path, stem in zip(paths, stems, strict=True) if stem not in known]
+    photos = [Path(listed.path(index)) for index in range(len(listed))]
+    by_name: dict[str, list[Path]] = {}
+    for photo in photos:
+        by_name.setdefault(_name_below(photo, base), []).append(photo)
+    # by real folders: the two may be one under two names
+    known: dict[str, list[Path]] = {}
+    are_masks: set[Path] = set()
+    for file in sorted(root.rglob("*")):
+        if file.suffix.lower() in MASK_ENDINGS:
+            name = _name_below(file, root)
+            known.setdefault(name, []).append(file)
+            if any(_may_be_mask_of(file, photo) for photo in by_name.get(name, [])):
+                are_masks.add(_real(file))
+    paths = _spread([photo for photo in photos if _real(photo) not in are_masks], most)
+    found = [[file for file in known.get(_name_below(path, base), []) if _may_be_mask_of(file, path)] for path in paths]
+    absent = [path for path, masks_of in zip(paths, found, strict=True) if not masks_of]
     if absent:
         raise InputError(
-            f"--masks {masks}: {len(absent)} of {len(paths)} photos have no mask, first {absent[0]}. A mask has its photo's "
-            f"name and one of the endings {', '.join(MASK_ENDINGS)}; take photos without a mask out of --images."
+            f"--masks {masks}: {len(absent)} of {len(paths)} photos have no mask, first {absent[0]}. A mask has its "
+            f"photo's name and one of the endings {', '.join(MASK_ENDINGS)}; take photos without a mask out of --images."
         )
-    return MaskedPhotos(paths, [known[stem] for stem in stems])
+    for path, masks_of in zip(paths, found, strict=True):
+        if len(masks_of) > 1:
+            names = " and ".join(str(file) for file in masks_of)
+            raise InputError(f"--masks {masks}: {names} are both named as the photo {path}. Keep the one that is its mask.")
+    return MaskedPhotos([str(path) for path in paths], [masks_of[0] for masks_of in found])
+
+
+def _name_below(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).with_suffix("").as_posix()
+
+
+def _real(file: Path) -> Path:
+    """The file below the real path of its folder; the file itself may be a link to a store of photos."""
+    return file.parent.resolve() / file.name
+
+
+def _may_be_mask_of(file: Path, photo: Path) -> bool:
+    """Whether a file of a photo's name is its mask. Within one folder a JPEG is the photo, as masks lose by it."""
+    if _real(file).parent != _real(photo).parent:
+        return True
+    return file.name != photo.name and file.suffix.lower() not in _JPEG
+
+
+def _not_black_and_white(colors: np.ndarray, content: bytes) -> str:
+    """What is wrong with a mask's pixels (H, W, 3); empty: nothing."""
+    between = ((colors >= _DARK) & (colors <= _BRIGHT)).any(2)
+    # a label image of PNG keeps numbers of classes and a table of colors for them
+    if content[:4] == b"\x89PNG" and content[25:26] == b"\x03" and (between.any() or np.ptp(colors, axis=2).max() > _DARK):
+        return "a palette image, whose colors stand for classes"
+    if np.ptp(colors, axis=2).max() > 2 * _DARK:
+        return "it is colored"
+    if between.mean() > _MOST_BETWEEN and colors.max() > 127:
+        return f"{between.mean():.0%} of its pixels are gray (between {_DARK} and {_BRIGHT})"
+    return ""
 
 
 def boxed_photos(images: str | Path, annotations: str | Path, most: int | None = None) -> BoxedPhotos:

@@ -1,4 +1,4 @@
-"""Saliency maps of photos from a pretraining checkpoint, made as the refresh in training makes them."""
+"""Saliency maps of photos from a pretraining checkpoint, made as in training (see :func:`photo_maps`)."""
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from mmsscl.datasets.encoded_image import EncodedImage
 from mmsscl.errors import InputError
 from mmsscl.names import did_you_mean, near_names
 from mmsscl.registry import MODELS
-from mmsscl.saliency.estimators import SaliencyEstimator
+from mmsscl.saliency.estimators import DEFAULT_ESTIMATOR, SaliencyEstimator
 from mmsscl.saliency.extract import evaluating, extract_maps, squash_image
 from mmsscl.saliency.normalise import resize_maps
 from mmsscl.saliency.refresh import refresh_batches
@@ -55,12 +55,14 @@ class PretrainedNetwork:
         neck: with the ``projector``, or None where the checkpoint is a backbone only.
         mean: of the three channels, (3, 1, 1).
         std: likewise.
+        source: "target" or "online"; "backbone file" where the checkpoint has no branches.
     """
 
     backbone: nn.Module
     neck: nn.Module | None
     mean: Tensor
     std: Tensor
+    source: str = BRANCHES[0]
 
     @property
     def device(self) -> torch.device:
@@ -80,15 +82,17 @@ def extraction_of(config: Config, estimator: str | None = None, **given: Any) ->
         InputError: no refresh hook and no estimator, or a size below 1.
     """
     hooks = [hook for hook in config.get("custom_hooks") or [] if str(hook.get("type")).rsplit(".", 1)[-1] == _HOOK]
-    settings = {key: hooks[0][key] for key in Extraction.__dataclass_fields__ if hooks and key in hooks[0]}
+    said = {key: hooks[0].get(key) for key in Extraction.__dataclass_fields__} if hooks else {}
+    settings = {key: value for key, value in said.items() if value is not None}
     if hooks:
-        settings.setdefault("estimator", {"type": "GeodesicSaliency"})
+        settings.setdefault("estimator", dict(DEFAULT_ESTIMATOR))
     if estimator is not None and settings.get("estimator", {}).get("type") != estimator:
         settings["estimator"] = {"type": estimator}
     if "estimator" not in settings:
         raise InputError(
             f"config {config.filename}: has no {_HOOK} in custom_hooks that would say how maps are made. "
-            "Name an estimator: --estimator GeodesicSaliency (or ContrastiveCAM, SpectralSaliency, ActivationSaliency)."
+            f"Name an estimator: --estimator {DEFAULT_ESTIMATOR['type']} (or ContrastiveCAM, SpectralSaliency, "
+            "ActivationSaliency)."
         )
     settings |= {key: value for key, value in given.items() if value is not None}
     extraction = Extraction(**settings)
@@ -114,7 +118,9 @@ def build_estimator(extraction: Extraction) -> SaliencyEstimator:
     return built
 
 
-def load_network(config: Config, checkpoint: str | Path, branch: str = "target", device: str = "cpu") -> PretrainedNetwork:
+def load_network(
+    config: Config, checkpoint: str | Path, branch: str = "target", device: str | torch.device = "cpu"
+) -> PretrainedNetwork:
     """Build one branch of a config's model and fill it from a checkpoint, all of it.
 
     Args:
@@ -147,15 +153,19 @@ def load_network(config: Config, checkpoint: str | Path, branch: str = "target",
         neck = _filled(model["neck"], tensors, f"{prefix}neck.", checkpoint, config) if "neck" in model else None
     else:
         backbone, neck = _filled(model["backbone"], tensors, "", checkpoint, config), None
+        branch = "backbone file"
     preprocessor = MODELS.build(preprocessor_config)
     mean, std = (getattr(preprocessor, name).detach().reshape(3, 1, 1).float().to(device) for name in ("mean", "std"))
-    return PretrainedNetwork(backbone.to(device), neck.to(device) if neck is not None else None, mean, std)
+    return PretrainedNetwork(backbone.to(device), None if neck is None else neck.to(device), mean, std, branch)
 
 
 def photo_maps(
     network: PretrainedNetwork, estimator: SaliencyEstimator, extraction: Extraction, paths: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Maps of photos, as the refresh makes them, but for its average with earlier refreshes.
+    """Maps of photos, made as the refresh in training makes them, but for three things.
+
+    The refresh averages with the maps of earlier refreshes; it runs the backbone under training's autocast, here all is
+    in float32; and its batches are drawn anew each time, which matters to estimators that compare images.
 
     Args:
         network: from :func:`load_network`.

@@ -16,6 +16,7 @@ from mmsscl.datasets.encoded_image import EncodedImage
 from mmsscl.datasets.scene_images import SceneImages
 from mmsscl.engine.config import load_config
 from mmsscl.engine.dataset_from_json import set_num_classes
+from mmsscl.engine.device import pick_device
 from mmsscl.errors import InputError
 from mmsscl.visualization.canvas import contact_sheet, write_png
 from mmsscl.visualization.detections import draw_detections
@@ -75,8 +76,7 @@ def main(args: argparse.Namespace) -> int:
     photos = SceneImages(data_root=args.folder)
     paths = [photos.path(index) for index in range(len(photos))][: args.max_images]
     config = load_config(args.config, args.cfg_options)
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    detector = build_detector(config, args.checkpoint, device)
+    detector = build_detector(config, args.checkpoint, pick_device(args.device))
     classes = detector.dataset_meta["classes"]
 
     out, drawn, found = Path(args.out), 0, 0
@@ -97,7 +97,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def build_detector(config: Config, checkpoint: str, device: str = "cpu") -> BaseModel:
+def build_detector(config: Config, checkpoint: str, device: str | torch.device = "cpu") -> BaseModel:
     """Build a detector and fill it from a checkpoint, all of it.
 
     Args:

@@ -144,6 +144,30 @@ def test_corloc_joins_parts_and_its_variant_takes_the_largest() -> None:
     assert quality.compute()["corloc_part"] == 1
 
 
+def test_corloc_takes_pixels_at_or_above_the_mean() -> None:
+    """Graded maps: the mean is neither their middle nor their median; a box a little off changes the answer."""
+    generator = np.random.default_rng(4)
+    rows, columns = np.mgrid[:30, :40]
+    answers = []
+    for case in range(12):
+        across, down, width = generator.integers(8, 32), generator.integers(8, 22), generator.uniform(2, 9)
+        values = np.exp(-np.hypot(columns - across, rows - down) / width)
+        mean = sum(float(value) for value in values.ravel()) / values.size
+        inside = [(row, column) for row in range(30) for column in range(40) if values[row, column] >= mean]
+        tight = (
+            min(column for _, column in inside), min(row for row, _ in inside),
+            max(column for _, column in inside) + 1, max(row for row, _ in inside) + 1,
+        )  # fmt: skip
+        # the box of an IoU just above a half, or just below
+        kept = (tight[2] - tight[0]) // 2 + (1 if case % 2 else -1)
+        box = (tight[0], tight[1], tight[0] + kept, tight[3])
+        answers.append(brute_iou(tight, box, (30, 40)) >= 0.5)
+        quality = BoxQuality()
+        quality.update(values, np.array([box], float), (30, 40))
+        assert quality.compute()["corloc"] == quality.compute()["corloc_part"] == float(answers[-1])
+    assert len(set(answers)) == 2
+
+
 def test_mass_inside_counts_overlapping_boxes_once() -> None:
     generator = np.random.default_rng(0)
     values = generator.random((20, 30))
