@@ -31,10 +31,11 @@ EXAMPLES = {
   mmsscl predict CONFIG CHECKPOINT photos/""",
     "saliency": """examples:
   mmsscl saliency configs/sgcl_r50_coco.py work_dirs/sgcl_r50_coco/epoch_100.pth work_dirs/sgcl_r50_coco/epoch_200.pth
-  mmsscl saliency configs/scrl_r50_coco.py epoch_200.pth --estimator ActivationSaliency --images photos/""",
+  mmsscl saliency configs/sgcl_r50_coco.py --history work_dirs/sgcl_r50_coco/saliency_history.npz
+  mmsscl saliency configs/scrl_r50_coco.py epoch_200.pth --estimator GeodesicSaliency --images photos/""",
     "eval-saliency": """examples:
   mmsscl eval-saliency configs/sgcl_r50_coco.py epoch_100.pth epoch_200.pth --images ecssd/images --masks ecssd/masks
-  mmsscl eval-saliency configs/scrl_r50_coco.py epoch_200.pth --estimator ActivationSaliency \\
+  mmsscl eval-saliency configs/scrl_r50_coco.py epoch_200.pth --estimator GeodesicSaliency \\
       --images coco/val2017 --coco coco/annotations/instances_val2017.json --out scores.json""",
 }
 
@@ -47,7 +48,7 @@ HELP = {
     "export": "write the backbone of a pretraining checkpoint as a file for mmdet and mmpretrain",
     "browse": "draw pairs of views with their matched boxes",
     "predict": "draw a fine-tuned detector's predictions on a folder of photos",
-    "saliency": "draw saliency maps, their evolution over checkpoints, and where crops fall",
+    "saliency": "draw saliency maps, their evolution over refreshes or checkpoints, and where crops fall",
     "eval-saliency": "score saliency maps on photos with masks or boxes, beside baselines",
 }
 
@@ -78,6 +79,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+class _IntermixedParser(argparse.ArgumentParser):
+    """A verb's parser that takes positional arguments between and after options, as in ``CONFIG --out X CHECKPOINT``.
+
+    argparse hands a verb's words to ``parse_known_args``, which gives up on a second group of positional arguments.
+    """
+
+    _intermixing = False
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        # parse_known_intermixed_args calls this method in turn, up to Python 3.11
+        if self._intermixing:
+            return super().parse_known_args(args, namespace)
+        self._intermixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._intermixing = False
+
+
 def _report(error: InputError, launcher: str) -> None:
     text = _without_worker_traceback(str(error))
     # whoever joined a process group has imported it
@@ -102,7 +122,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(prog="mmsscl", description=DESCRIPTION, epilog="mmsscl VERB --help shows examples.")
     parser.add_argument("--version", action="version", version=f"mmsscl {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_IntermixedParser)
     fill = {"train": _train_arguments, "test": _test_arguments, "export": _export_arguments}
     fill |= {"browse": _browse_arguments, "predict": _predict_arguments}
     fill |= {"saliency": _saliency_arguments, "eval-saliency": _eval_saliency_arguments}

@@ -3,32 +3,30 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
-from mmsscl.datasets.random_streams import RandomStreams
 from mmsscl.datasets.scene_images import SceneImages
-from mmsscl.datasets.transforms.load_saliency import LoadSaliency
-from mmsscl.datasets.transforms.local_crops import LocalCrops
-from mmsscl.datasets.transforms.spatial_consistent_pair import SpatialConsistentPair
 from mmsscl.engine.config import load_config
+from mmsscl.engine.device import pick_device
+from mmsscl.engine.output_folder import writable_folder
 from mmsscl.engine.pair_data import complete_pair_data
 from mmsscl.errors import InputError
 from mmsscl.evaluation.network_maps import BRANCHES, build_estimator, extraction_of, load_network, photo_maps, read_photo
+from mmsscl.evaluation.short_names import short_names
 from mmsscl.registry import DATASETS
-from mmsscl.saliency.baseline_maps import gaussian_map, uniform_map
+from mmsscl.saliency.history import SaliencyHistory, read_history, spread_indices
 from mmsscl.saliency.store import SaliencyStore, dataset_fingerprint
-from mmsscl.structures.saliency_map import SaliencyMap
 from mmsscl.visualization.canvas import above, beside, contact_sheet, write_png
-from mmsscl.visualization.saliency_overlay import captioned, crop_coverage, draw_heat, draw_maps, mean_inside
+from mmsscl.visualization.crop_heat import draw_crop_heat
+from mmsscl.visualization.saliency_overlay import draw_maps
 
 _MOST_DECODED_SIDE = 1600
-_GRID = (48, 48)
+_MOST_IN_A_ROW = 7
+_NUMBER = 8
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command line's arguments to a parser."""
     parser.add_argument("config", help="pretraining config")
     parser.add_argument("checkpoints", nargs="*", metavar="checkpoint", help="its checkpoints, in order of training")
-    parser.add_argument("--store", nargs="+", default=[], metavar="FILE", help="saliency stores of its runs, shown too")
+    parser.add_argument(
+        "--history", metavar="FILE", help="a run's saliency_history.npz: draw the maps of every refresh of it"
+    )
+    parser.add_argument(
+        "--store", action="append", default=[], metavar="FILE", help="a run's saliency_store.bin, shown too; repeatable"
+    )
     parser.add_argument("--images", help="folder of photos (default: the config's training data)")
-    parser.add_argument("--out", default="work_dirs/saliency", help="folder for the pictures (default: %(default)s)")
-    parser.add_argument("--number", type=int, default=8, help="how many photos, evenly spread (default: %(default)s)")
-    parser.add_argument("--draws", type=int, default=300, help="pairs of crops for the crop heat map; 0: none")
+    parser.add_argument("--out", help="folder for the pictures (default: work_dirs/<name of the config>/saliency)")
+    parser.add_argument("--number", type=int, help=f"how many photos, evenly spread (default: {_NUMBER}; all of --history)")
+    parser.add_argument(
+        "--draws", type=int, default=300, help="pairs of crops for the crop heat map; 0: none (default: %(default)s)"
+    )
     parser.add_argument("--estimator", metavar="NAME", help="default: that of the config's SaliencyRefreshHook")
     parser.add_argument("--branch", choices=BRANCHES, default="target", help="default: %(default)s, as in the refresh")
     parser.add_argument("--device", help="default: cuda if there is one, else cpu")
@@ -68,29 +73,41 @@ def main(args: argparse.Namespace) -> int:
         0.
 
     Raises:
-        InputError: a config, checkpoint, store or photo that cannot be used.
+        InputError: a config, checkpoint, history, store, photo, device or output that cannot be used.
     """
-    if args.number < 1 or args.draws < 0:
+    if (args.number is not None and args.number < 1) or args.draws < 0:
         raise InputError(f"--number {args.number} --draws {args.draws}: ask for one photo or more, and draws from 0.")
-    if not args.checkpoints and not args.store:
-        raise InputError("there is nothing to draw maps from. Name checkpoints of the config, or --store FILE.")
-    if args.store and args.images:
-        raise InputError("--store holds maps of the config's training data. Leave out --images, or --store.")
+    if not args.checkpoints and not args.store and args.history is None:
+        raise InputError("there is nothing to draw maps from. Name checkpoints of the config, --history or --store.")
+    if args.images and (args.store or args.history is not None):
+        raise InputError("--history and --store hold maps of the config's training data. Leave out --images, or them.")
     config = load_config(args.config, args.cfg_options)
     complete_pair_data(config)
     init_default_scope(config.get("default_scope", "mmsscl"))
+    device = pick_device(args.device)
+    work_dir = config.get("work_dir") or Path("work_dirs") / Path(args.config).stem
+    out = writable_folder(args.out or Path(work_dir) / "saliency")
     dataset = _training_data(config, args.images)
-    indices = np.unique(np.linspace(0, len(dataset) - 1, min(args.number, len(dataset))).round().astype(int))
+    columns: list[MapColumn] = []
+    if args.history is not None:
+        history = read_history(args.history, dataset_fingerprint(dataset))
+        rows = spread_indices(len(history.indices), args.number or len(history.indices))
+        indices = history.indices[rows]
+        columns.extend(_from_history(history, rows))
+    else:
+        indices = spread_indices(len(dataset), args.number or _NUMBER)
     paths = [dataset.path(int(index)) for index in indices]
-    columns = [_from_store(store, dataset, indices) for store in args.store]
+    for store, name in zip(args.store, short_names(args.store), strict=True):
+        columns.append(_from_store(store, name, dataset, indices))
     if args.checkpoints:
         extraction = extraction_of(config, args.estimator)
         estimator = build_estimator(extraction)
-        device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        for checkpoint in args.checkpoints:
+        for checkpoint, name in zip(args.checkpoints, short_names(args.checkpoints), strict=True):
             network = load_network(config, checkpoint, args.branch, device)
-            columns.append(MapColumn(Path(checkpoint).stem, *photo_maps(network, estimator, extraction, paths)))
-    out, pictures = Path(args.out), []
+            if network.source not in BRANCHES:
+                name = f"{name} ({network.source})"
+            columns.append(MapColumn(name, *photo_maps(network, estimator, extraction, paths)))
+    pictures = []
     for index, picture in zip(indices, draw_photos(dataset, indices, columns, args.draws), strict=True):
         write_png(out / f"saliency_{index:06d}.png", picture)
         pictures.append(picture)
@@ -109,26 +126,26 @@ def draw_photos(dataset: SceneImages, indices: np.ndarray, columns: list[MapColu
         draws: epochs that crops are drawn of; 0: no crops.
 
     Yields:
-        uint8 RGB picture of each photo. Upper row: the photo, then its maps, one a column. Lower row: how often each
-        place lies in a plain crop, in a crop guided by the last column's map at full strength, the difference of the two,
-        and how often in a local crop, where the pipeline has them. The plain and the guided share one color scale.
+        uint8 RGB picture of each photo. First the photo, then its maps, one a column, in rows of seven. Below, how often
+        each place lies in a crop: see :func:`~mmsscl.visualization.crop_heat.draw_crop_heat`; the last column's map
+        guides, at full strength. Plain and guided crops share one color scale.
+
+    Raises:
+        InputError: a photo cannot be read, or is the only one where the pipeline shuffles maps.
     """
-    pair = next((step for step in dataset.pipeline if isinstance(step, SpatialConsistentPair)), None)
-    local = next((step for step in dataset.pipeline if isinstance(step, LocalCrops)), None)
-    loader = next((step for step in dataset.pipeline if isinstance(step, LoadSaliency)), None)
     for position, index in enumerate(indices):
         encoded = read_photo(dataset.path(int(index)))
         # a huge photo is decoded at a part of its size
         image = encoded.decode(encoded.best_reduction(max(encoded.height, encoded.width) / _MOST_DECODED_SIDE))
         labels = [f"{column.name}, trust {column.trust[position]:.2f}" for column in columns]
-        picture = beside(draw_maps(image, [column.maps[position] for column in columns], labels))
-        if draws and pair is not None:
-            guide, name = _guiding_map(loader.source if loader else "store", columns[-1], position)
-            trust = float(columns[-1].trust[position])
-            crops = _draw_crops(dataset.seed, int(index), encoded, pair, local, guide, trust, draws)
-            coverages = _draw_coverages(image, (encoded.height, encoded.width), crops, guide, name)
-            picture = above([picture, coverages])
-        yield picture
+        tiles = draw_maps(image, [column.maps[position] for column in columns], labels)
+        rows = [beside(tiles[start : start + _MOST_IN_A_ROW]) for start in range(0, len(tiles), _MOST_IN_A_ROW)]
+        if draws:
+            last = columns[-1]
+            trust = float(last.trust[position])
+            heat = draw_crop_heat(dataset, int(index), encoded, image, last.maps, position, trust, last.name, draws)
+            rows += [] if heat is None else [heat]
+        yield above(rows)
 
 
 def _training_data(config: Config, images: str | None) -> SceneImages:
@@ -147,67 +164,15 @@ def _training_data(config: Config, images: str | None) -> SceneImages:
     return dataset
 
 
-def _from_store(path: str, dataset: SceneImages, indices: np.ndarray) -> MapColumn:
+def _from_history(history: SaliencyHistory, rows: np.ndarray) -> list[MapColumn]:
+    return [
+        MapColumn(f"after epoch {epoch}", maps[rows] / np.float32(255), history.trust[epoch][rows] / np.float32(255))
+        for epoch, maps in history.maps.items()
+    ]
+
+
+def _from_store(path: str, name: str, dataset: SceneImages, indices: np.ndarray) -> MapColumn:
     store = SaliencyStore.open(path, dataset_fingerprint(dataset))
     if store.version == 0:
         raise InputError(f"--store {path}: is empty, no refresh has filled it yet. Train past the warm-up first.")
-    found = [store.read(int(index)) for index in indices]
-    name = f"store, epoch {store.epoch}"
-    return MapColumn(name, np.stack([values for values, _ in found]), np.array([trust for _, trust in found], np.float32))
-
-
-def _guiding_map(source: str, column: MapColumn, position: int) -> tuple[np.ndarray, str]:
-    """What the pipeline would hand to the laws of this photo, and its name; controls replace the photo's own map."""
-    grid = column.maps.shape[1:]
-    if source == "gaussian":
-        return gaussian_map(grid), "centred Gaussian"
-    if source == "uniform":
-        return uniform_map(grid), "uniform map"
-    if source == "shuffled":
-        return column.maps[position - 1], "another photo's map"
-    return column.maps[position], column.name
-
-
-def _draw_crops(
-    seed: int,
-    index: int,
-    image: Any,
-    pair: SpatialConsistentPair,
-    local: LocalCrops | None,
-    guide: np.ndarray,
-    trust: float,
-    draws: int,
-) -> dict[str, np.ndarray]:
-    """Crops (M, 5) of the first ``draws`` epochs: plain, guided, and local where the pipeline has local crops."""
-    crops: dict[str, list[np.ndarray]] = {"plain crops": [], "guided crops": []}
-    for epoch in range(draws):
-        for name in ("plain crops", "guided crops"):
-            streams = RandomStreams(seed, epoch, index)
-            saliency = SaliencyMap(guide, trust, float(name == "guided crops"), streams.stream("saliency"))
-            # the transform's own redraws count, its pixels do not
-            crops[name].extend(pair._draw(image, streams.stream("crop"), saliency)[0])
-        if local is not None:
-            near = saliency._replace(generator=streams.stream("local_saliency"))
-            size, generator = (image.height, image.width), streams.stream("local_crop")
-            drawn = [local.law.sample(size, generator, near) for _ in range(local.number)]
-            crops.setdefault("local crops", []).extend(drawn)
-    return {name: np.stack(each) for name, each in crops.items()}
-
-
-def _draw_coverages(
-    image: np.ndarray, image_size: tuple[int, int], crops: dict[str, np.ndarray], guide: np.ndarray, guide_name: str
-) -> np.ndarray:
-    coverages = {name: crop_coverage(each, image_size, _GRID) for name, each in crops.items()}
-    shared = max(coverages["plain crops"].max(), coverages["guided crops"].max())
-    pictures = []
-    for name, coverage in coverages.items():
-        top = float(coverage.max() if name == "local crops" else shared)
-        lines = [f"{name}, red: {top:.0%} of them", f"saliency inside {mean_inside(guide, crops[name], image_size):.3f}"]
-        lines.append("" if name == "plain crops" else f"by {guide_name}")
-        pictures.append(captioned(draw_heat(image, coverage / top), lines))
-    gain = coverages["guided crops"] - coverages["plain crops"]
-    largest = float(np.abs(gain).max())
-    # both kinds are drawn from the same random numbers, so the difference is saliency's
-    lines = ["guided minus plain", f"red: {largest:+.1%}, green: 0, blue: {-largest:+.1%}", ""]
-    pictures.insert(2, captioned(draw_heat(image, 0.5 + gain / max(2 * largest, 1e-9)), lines))
-    return beside(pictures)
+    return MapColumn(f"{name}, after epoch {store.epoch}", *store.read_many(indices))

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 
 from mmsscl.evaluation.saliency_quality import enlarge_map
-from mmsscl.visualization.canvas import BACKGROUND, above, enlarge, put_label
+from mmsscl.visualization.canvas import BACKGROUND, above, put_label
 
 
 def heat_colors(values: np.ndarray) -> np.ndarray:
@@ -96,25 +96,9 @@ def crop_coverage(crops: np.ndarray, image_size: tuple[int, int], grid: tuple[in
     return (steps.cumsum(0).cumsum(1)[:-1, :-1] / len(crops)).astype(np.float32)
 
 
-def mean_inside(values: np.ndarray, crops: np.ndarray, image_size: tuple[int, int]) -> float:
-    """Mean of a map inside crops, over the crops.
-
-    Args:
-        values: float (h, w) over the whole image.
-        crops: (M, 4) xywh in image pixels.
-        image_size: (height, width).
-    """
-    full = cv2.integral(enlarge_map(values, image_size))
-    x1, y1, w, h = np.rint(np.asarray(crops)[:, :4]).astype(int).T
-    x2, y2 = x1 + w, y1 + h
-    sums = full[y2, x2] - full[y1, x2] - full[y2, x1] + full[y1, x1]
-    return float((sums / (w * h)).mean())
-
-
 def at_height(image: np.ndarray, height: int) -> np.ndarray:
     """A photo scaled to a height in pixels; a panorama's width is limited to four heights, by squashing it."""
-    picture = enlarge(image, height / image.shape[0])
-    width = min(picture.shape[1], 4 * height)
-    if picture.shape[:2] != (height, width):
-        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    return picture
+    # at once: enlarged first, a strip of a few rows would be a picture of gigabytes
+    factor = height / image.shape[0]
+    width = max(1, min(round(image.shape[1] * factor), 4 * height))
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
