@@ -9,6 +9,7 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.registry import DefaultScope
 from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 from torch import nn
 
@@ -44,7 +45,7 @@ class SaliencyRefreshHook(Hook):
     warning; one that was there under this name is lost.
 
     The maps travel in the checkpoint (key ``saliency_store``), and a resumed run takes them up, at any point of the
-    schedule. Logged at each refresh: ``saliency_entropy``, ``saliency_trust``, ``saliency_border`` (see
+    schedule. Logged at each refresh: ``saliency_entropy``, ``saliency_trust``, ``saliency_border``, ``saliency_centre`` (see
     :func:`~mmsscl.saliency.refresh.map_figures`), ``saliency_seconds``; and after each epoch ``saliency_share``, the
     share of this run's time so far that went into refreshes.
 
@@ -147,7 +148,9 @@ class SaliencyRefreshHook(Hook):
                 "SaliencyRefreshHook: nothing in train_dataloader.dataset.pipeline reads its maps. Add "
                 "dict(type='LoadSaliency') after LoadSceneImage, or remove the hook."
             )
-        estimator = MODELS.build(self.estimator_cfg)
+        # mmpretrain's and mmdet's runners look names up in their own registries
+        with DefaultScope.overwrite_default_scope("mmsscl"):
+            estimator = MODELS.build(self.estimator_cfg)
         if not isinstance(estimator, SaliencyEstimator):
             raise InputError(
                 f"SaliencyRefreshHook: estimator {self.estimator_cfg.get('type')!r} is no SaliencyEstimator. Use "
@@ -227,7 +230,8 @@ class SaliencyRefreshHook(Hook):
             runner.message_hub.update_scalar(f"train/saliency_{name}", value)
         runner.logger.info(
             f"saliency refresh {self.store.version} before epoch {runner.epoch + 1}: {len(maps)} maps in {seconds:.1f} s, "
-            f"entropy {figures['entropy']:.3f}, trust {figures['trust']:.3f}, border {figures['border']:.3f}"
+            f"entropy {figures['entropy']:.3f}, trust {figures['trust']:.3f}, border {figures['border']:.3f}, "
+            f"centre {figures['centre']:.3f}"
         )
         if not trust.any():
             runner.logger.warning(

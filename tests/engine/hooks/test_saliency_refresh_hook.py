@@ -17,6 +17,7 @@ import torch.multiprocessing as multiprocessing
 from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import OptimWrapper
+from mmengine.registry import DefaultScope
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 from torch.nn import functional
@@ -27,7 +28,8 @@ from mmsscl.engine.hooks import SaliencyRefreshHook
 from mmsscl.engine.optimizers import BFloat16OptimWrapper
 from mmsscl.errors import InputError
 from mmsscl.registry import MODELS
-from mmsscl.saliency.estimators import ActivationSaliency
+from mmsscl.saliency.baseline_maps import gaussian_map
+from mmsscl.saliency.estimators import ActivationSaliency, GeodesicSaliency
 from mmsscl.saliency.history import append_history, read_history
 from mmsscl.saliency.normalise import entropy_trust, normalise_maps
 from mmsscl.saliency.rank_errors import failing_together
@@ -261,6 +263,13 @@ def test_contrastive_cam_reads_a_gradient_and_leaves_none(tmp_path, photos):
     assert not any(param.requires_grad for param in model.target.parameters())
 
 
+def test_the_default_estimator_is_found_from_another_librarys_runner(tmp_path, photos):
+    hook, runner = make_hook(estimator=None), fake_runner(make_model(), make_dataset(photos), tmp_path)
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        hook.before_train(runner)
+    assert type(hook.estimator) is GeodesicSaliency
+
+
 def test_the_network_looks_with_the_precision_it_trains_in(tmp_path, photos):
     model = make_model()
     exact, _ = refreshed(photos, tmp_path / "exact", model)
@@ -322,14 +331,21 @@ def test_figures_against_numpy(tmp_path, photos):
 def test_figures_of_known_maps():
     even = np.full((2, 6, 6), 9, np.uint8)
     assert map_figures(even, np.array([255, 0], np.uint8)) == pytest.approx(
-        {"entropy": 1.0, "trust": 0.5, "border": 20 / 36}
+        {"entropy": 1.0, "trust": 0.5, "border": 20 / 36, "centre": 0}
     )
-    assert map_figures(0 * even, np.zeros(2, np.uint8)) == pytest.approx({"entropy": 1, "trust": 0, "border": 20 / 36})
+    assert map_figures(0 * even, np.zeros(2, np.uint8)) == pytest.approx(
+        {"entropy": 1, "trust": 0, "border": 20 / 36, "centre": 0}
+    )
     peak = np.zeros((1, 5, 5), np.uint8)
     peak[0, 2, 2] = 200
-    assert map_figures(peak, np.zeros(1, np.uint8)) == pytest.approx({"entropy": 0, "trust": 0, "border": 0}, abs=1e-9)
+    figures = map_figures(peak, np.zeros(1, np.uint8))
+    assert figures.pop("centre") == pytest.approx(np.corrcoef(peak[0].ravel(), gaussian_map(5).ravel())[0, 1])
+    assert figures == pytest.approx({"entropy": 0, "trust": 0, "border": 0}, abs=1e-9)
+    habit = np.stack([np.rint(200 * gaussian_map(9)), 255 - np.rint(200 * gaussian_map(9))]).astype(np.uint8)
+    assert map_figures(habit[:1], np.zeros(1, np.uint8))["centre"] == pytest.approx(1, abs=1e-3)
+    assert map_figures(habit, np.zeros(2, np.uint8))["centre"] == pytest.approx(0, abs=1e-9)
     single = map_figures(np.zeros((1, 1, 1), np.uint8), np.zeros(1, np.uint8))
-    assert single == pytest.approx({"entropy": 1, "trust": 0, "border": 1})
+    assert single == pytest.approx({"entropy": 1, "trust": 0, "border": 1, "centre": 0})
 
 
 def test_schedule_is_followed(tmp_path, photos):
