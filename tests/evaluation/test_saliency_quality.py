@@ -54,17 +54,6 @@ def test_mask_scores_equal_brute_force() -> None:
     assert 0.1 < scores["max_f"] < 0.99
 
 
-def test_mask_scores_agree_with_scikit_learn() -> None:
-    metrics = pytest.importorskip("sklearn.metrics")
-    values, mask = random_cases(1)[0]
-    quality = MaskQuality()
-    quality.update(values, mask)
-    assert quality.compute()["auc"] == pytest.approx(metrics.roc_auc_score(mask.ravel(), values.ravel()), abs=1e-9)
-    precision, recall, _ = metrics.precision_recall_curve(mask.ravel(), values.ravel())
-    f = 1.3 * precision * recall / np.maximum(0.3 * precision + recall, 1e-12)
-    assert quality.compute()["max_f"] == pytest.approx(f.max(), abs=1e-9)
-
-
 def test_a_perfect_map_an_inverted_one_and_a_constant_one() -> None:
     mask = np.zeros((40, 40), bool)
     mask[10:20, 5:25] = True
