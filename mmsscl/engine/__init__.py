@@ -1,4 +1,4 @@
-"""What drives a training run: hooks and optimizers."""
-from . import hooks, optimizers
+"""What drives a training run: hooks, loops and optimizers."""
+from . import hooks, loops, optimizers
 
-__all__ = ["hooks", "optimizers"]
+__all__ = ["hooks", "loops", "optimizers"]

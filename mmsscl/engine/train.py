@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import mmsscl.registry  # noqa: F401  the scope mmsscl exists from here on
+from mmsscl.engine.checkpoints.atomic_backend import install_atomic_saving
+from mmsscl.engine.checkpoints.find_checkpoint import check_whole, newest_checkpoint
 from mmsscl.engine.config import load_config
 from mmsscl.engine.dataset_from_json import apply_dataset_from_json
 from mmsscl.engine.launch import leave_process_group, prepare_devices
 from mmsscl.engine.pair_data import complete_pair_data
 from mmsscl.engine.preflight import check_config, explain_build_error
 from mmsscl.errors import InputError
+from mmsscl.rank_errors import failing_together
 from mmsscl.zoo.safe_load import install_safe_loader
 
 
@@ -34,7 +38,7 @@ def train(
     Args:
         config: Path of the config; its ``default_scope`` decides whose components it names.
         work_dir: Where logs and checkpoints go; else the config's ``work_dir``, else ``work_dirs/<name of the config>``.
-        resume: "auto" (the latest checkpoint in ``work_dir``, if there is one) or a checkpoint's path.
+        resume: "auto" (the newest whole checkpoint in ``work_dir``; without one the run starts anew) or a checkpoint's path.
         amp: "bf16" or "fp16" (GPU only): mixed precision.
         auto_scale_lr: Scale the learning rate by the images of an optimizer step (all processes, accumulation included)
             over ``auto_scale_lr.base_batch_size``. The momentum of the target network stays as the config says.
@@ -60,8 +64,11 @@ def train(
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "model"):
         if settings.get(key) is None:
             raise InputError(f"config {config}: has no {key}, so there is nothing to train. Set it, or use tools/test.py.")
+    resumes_newest = (bool(settings.get("resume")) and settings.get("load_from") is None) or resume == "auto"
     runner = build_runner(settings, launcher)
     with build_errors_explained():
+        if resumes_newest:
+            _resume_newest(runner)
         runner.train()
     leave_process_group()
     return runner
@@ -79,6 +86,7 @@ def build_runner(settings: Config, launcher: str = "none") -> Runner:
     """
     os.environ.setdefault("LOCAL_RANK", "0")
     install_safe_loader()
+    install_atomic_saving()
     register_scope(str(settings.get("default_scope") or "mmengine"))
     apply_dataset_from_json(settings)
     complete_pair_data(settings)
@@ -134,8 +142,29 @@ def _set_work_dir(settings: Config, config: str | Path, work_dir: str | None) ->
 def _set_resume(settings: Config, resume: str | None) -> None:
     if resume is None:
         return
+    if resume == "auto":
+        # which checkpoint is found when the work_dir is known; a new run starts from the config's load_from
+        settings.resume = False
+        return
+    check_whole(resume)
     settings.resume = True
-    settings.load_from = None if resume == "auto" else resume
+    settings.load_from = resume
+
+
+def _resume_newest(runner: Runner) -> None:
+    """Let the runner resume from the newest whole checkpoint in its folder, the same on all ranks."""
+    found: list[str | None] = [None]
+    with failing_together():
+        if is_main_process():
+            newest = newest_checkpoint(runner.work_dir)
+            found = [None if newest is None else str(newest)]
+    broadcast_object_list(found)
+    if found[0] is None:
+        runner.logger.info(f"--resume: {runner.work_dir} has no checkpoint yet, so the run starts anew.")
+        runner._resume = False
+    else:
+        runner.logger.info(f"resuming from {found[0]}")
+        runner._resume, runner._load_from = True, found[0]
 
 
 def _set_precision(settings: Config, amp: str) -> None:

@@ -1,15 +1,13 @@
 """The maps of a few images at every refresh of a run, to look at how saliency developed."""
-import os
-import socket
 import zipfile
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from mmsscl.atomic_file import atomic_file
 from mmsscl.errors import InputError
 from mmsscl.saliency.store_state import describe_fingerprint
 
@@ -64,14 +62,10 @@ def append_history(
     arrays = {"fingerprint": np.array(fingerprint), "indices": indices}
     for key in sorted(entries):
         arrays[f"maps_{key}"], arrays[f"trust_{key}"] = entries[key]
-    aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     try:
-        with aside.open("wb") as file:
+        with atomic_file(path) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        os.replace(aside, path)
     except OSError as error:
-        with suppress(OSError):
-            aside.unlink()
         raise InputError(f"{path}: cannot be written ({error.strerror}). Check permissions and space.") from error
 
 

@@ -12,12 +12,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from mmsscl.datasets.transforms.loading import LoadSceneImage
+from mmsscl.rank_errors import failing_together
 from mmsscl.saliency.baseline_maps import gaussian_map
 from mmsscl.saliency.estimators import SaliencyEstimator
 from mmsscl.saliency.extract import evaluating, extract_maps, squash_image
 from mmsscl.saliency.fingerprint import image_path
 from mmsscl.saliency.normalise import entropy_trust, resize_maps
-from mmsscl.saliency.rank_errors import failing_together
 from mmsscl.saliency.store import SaliencyStore
 
 

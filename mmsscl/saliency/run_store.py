@@ -10,7 +10,7 @@ from mmengine.dist import all_gather_object, get_rank
 from mmengine.logging import print_log
 
 from mmsscl.errors import InputError
-from mmsscl.saliency.rank_errors import failing_together
+from mmsscl.rank_errors import failing_together
 from mmsscl.saliency.store import SaliencyStore
 from mmsscl.saliency.store_state import check_state, describe_fingerprint
 

@@ -1,15 +1,13 @@
 """Saliency maps of a whole data set in one memory-mapped file that all workers and ranks of a machine share."""
-import os
-import socket
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from mmsscl.atomic_file import atomic_file
 from mmsscl.errors import InputError
 from mmsscl.saliency.fingerprint import dataset_fingerprint
 from mmsscl.saliency.store_state import FORMAT, check_state, describe_fingerprint
@@ -294,17 +292,11 @@ class SaliencyStore:
             _MAGIC, FORMAT, maps.shape[1], len(maps), version, epoch, 0, 0, fingerprint.encode()
         )  # fmt: skip
         header["checksum"] = _checksum(header, trust, maps)
-        # Written aside and renamed: a reader sees the old file or the new one, never a part.
-        aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with aside.open("wb") as file:
+            with atomic_file(path) as file:
                 for part in (header, trust, maps):
                     file.write(part.tobytes())
-            os.replace(aside, path)
         except OSError as error:
-            with suppress(OSError):
-                aside.unlink()
             raise InputError(
                 f"{path}: the saliency store cannot be written ({error.strerror}). It takes "
                 f"{maps.nbytes / 1e6:.0f} MB: check permissions and space, or set another work_dir."

@@ -2,13 +2,13 @@
 
 import ast
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mmsscl.atomic_file import atomic_file
 from mmsscl.errors import InputError
 from mmsscl.version import __version__
 from mmsscl.zoo.key_difference import compare_keys
@@ -76,7 +76,8 @@ def export_backbone(checkpoint: str | Path, output: str | Path, branch: str = "o
         "branch": branch,
         "mmsscl_version": __version__,
     }
-    _save_atomically({"state_dict": state, "meta": meta}, file)
+    with atomic_file(file) as stream:
+        torch.save({"state_dict": state, "meta": meta}, stream)
     return ExportReport(str(file), matched, keys, hashlib.sha256(file.read_bytes()).hexdigest())
 
 
@@ -215,13 +216,3 @@ def _built_normalisation(preprocessor: dict[str, Any], config: dict[str, Any], p
     if any(value is None for value in found.values()):
         raise InputError(f"checkpoint {path}: {preprocessor['type']} has no mean and std. Name them in its config.")
     return {key: torch.as_tensor(value).flatten().tolist() for key, value in found.items()}
-
-
-def _save_atomically(content: dict[str, Any], file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        torch.save(content, temporary)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -60,11 +60,12 @@ def _safe_globals() -> list[Any]:
     return allowed
 
 
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
+def load_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     """Read a checkpoint file onto the CPU; code in the file is never run.
 
     Args:
         path: A file written by ``torch.save``: an mmengine checkpoint, an exported backbone, or a plain state dict.
+        mmap: Leave the tensors in the file until they are looked at.
 
     Returns:
         The dictionary in the file.
@@ -80,7 +81,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     _require_torch_file(file)
     try:
         with torch.serialization.safe_globals(_safe_globals()):
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)|(the file asks for attribute [^\n]*)", str(error))
         if named is None:

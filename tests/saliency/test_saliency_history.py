@@ -102,7 +102,7 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(source, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mmsscl.saliency.history.os.replace", fail)
+    monkeypatch.setattr("mmsscl.atomic_file.os.replace", fail)
     with pytest.raises(InputError, match="No space left"):
         append(tmp_path / "h.npz", 10)
     check(read_history(tmp_path / "h.npz"), {5: 5})

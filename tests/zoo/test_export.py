@@ -74,7 +74,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     out.write_bytes(b"old")
 
     def fail(content, file):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", fail)

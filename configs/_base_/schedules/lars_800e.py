@@ -7,6 +7,6 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', T_max=790, eta_min=0.0, begin=10, end=800, convert_to_iter_based=True),
 ]
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=800)
+train_cfg = dict(type='ResumableEpochLoop', max_epochs=800)
 custom_hooks = [dict(type='MomentumUpdateHook', momentum=0.996)]
 auto_scale_lr = dict(enable=False, base_batch_size=512)

@@ -17,11 +17,11 @@ from mmsscl.datasets.transforms.find import check_pipeline, find_transforms
 from mmsscl.datasets.transforms.load_saliency import LoadSaliency
 from mmsscl.datasets.transforms.loading import LoadSceneImage
 from mmsscl.errors import InputError
+from mmsscl.rank_errors import failing_together
 from mmsscl.registry import HOOKS, MODELS
 from mmsscl.saliency.estimators import DEFAULT_ESTIMATOR, SaliencyEstimator
 from mmsscl.saliency.fingerprint import dataset_fingerprint
 from mmsscl.saliency.history import append_history
-from mmsscl.saliency.rank_errors import failing_together
 from mmsscl.saliency.refresh import WholeImages, map_figures, refresh_maps
 from mmsscl.saliency.run_store import open_run_store
 from mmsscl.saliency.schedule import SaliencySchedule

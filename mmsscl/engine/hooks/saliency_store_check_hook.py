@@ -7,9 +7,9 @@ from mmengine.runner import Runner
 from mmsscl.datasets.transforms.find import check_pipeline, find_transforms
 from mmsscl.datasets.transforms.load_saliency import LoadSaliency
 from mmsscl.errors import InputError
+from mmsscl.rank_errors import failing_together
 from mmsscl.registry import HOOKS
 from mmsscl.saliency.fingerprint import dataset_fingerprint
-from mmsscl.saliency.rank_errors import failing_together
 
 
 @HOOKS.register_module()

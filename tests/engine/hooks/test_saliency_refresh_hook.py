@@ -27,12 +27,12 @@ from mmsscl.datasets import EpochIndexSampler, SceneImages
 from mmsscl.engine.hooks import SaliencyRefreshHook
 from mmsscl.engine.optimizers import BFloat16OptimWrapper
 from mmsscl.errors import InputError
+from mmsscl.rank_errors import failing_together
 from mmsscl.registry import MODELS
 from mmsscl.saliency.baseline_maps import gaussian_map
 from mmsscl.saliency.estimators import ActivationSaliency, GeodesicSaliency
 from mmsscl.saliency.history import append_history, read_history
 from mmsscl.saliency.normalise import entropy_trust, normalise_maps
-from mmsscl.saliency.rank_errors import failing_together
 from mmsscl.saliency.refresh import WholeImages, map_figures, refresh_batches
 from mmsscl.saliency.store import SaliencyStore
 from mmsscl.zoo.safe_load import install_safe_loader

@@ -1,0 +1,91 @@
+"""The newest checkpoint of a run that can be resumed from."""
+import logging
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+
+from mmsscl.errors import InputError
+from mmsscl.zoo.safe_load import load_checkpoint
+
+POINTER = "last_checkpoint"
+
+
+def newest_checkpoint(work_dir: str | Path) -> Path | None:
+    """The checkpoint in a run's folder that has come farthest and is whole.
+
+    Looked at are ``epoch_N.pth``, ``iter_N.pth`` and the file that ``last_checkpoint`` names. A damaged one is passed over
+    with a warning.
+
+    Args:
+        work_dir: The run's folder.
+
+    Returns:
+        Its path; ``None`` where the folder has no checkpoint at all.
+
+    Raises:
+        InputError: There are checkpoints, and all are damaged.
+    """
+    candidates = _candidates(Path(work_dir))
+    progress: dict[Path, int] = {}
+    for file in candidates:
+        try:
+            progress[file] = int(_meta_of(load_checkpoint(file, mmap=True), file)["iter"])
+        except InputError as error:
+            print_log(f"passed over: {error}", logger="current", level=logging.WARNING)
+    for file in sorted(progress, key=lambda file: (progress[file], file.name), reverse=True):
+        try:
+            check_whole(file)
+        except InputError as error:
+            print_log(f"passed over: {error}", logger="current", level=logging.WARNING)
+        else:
+            return file
+    if candidates:
+        raise InputError(
+            f"work_dir {work_dir}: none of its {len(candidates)} checkpoints can be resumed from (see the warnings above). "
+            "Restore one from a copy and name it (--resume FILE), or start anew in another work_dir."
+        )
+    return None
+
+
+def check_whole(file: str | Path) -> None:
+    """Check that a run can be resumed from a file: that it can be read and that no byte of its tensors has changed.
+
+    ``torch.save`` keeps a CRC-32 of each tensor, which ``torch.load`` does not look at.
+
+    Raises:
+        InputError: The file is absent, torn, changed, or holds no state of a run.
+    """
+    _meta_of(load_checkpoint(file, mmap=True), file)
+    with zipfile.ZipFile(file) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise InputError(
+            f"checkpoint {file}: is damaged ({damaged} does not match its checksum). Copy it again, or take an earlier one."
+        )
+
+
+def _meta_of(checkpoint: dict[str, Any], file: str | Path) -> dict[str, Any]:
+    meta = checkpoint.get("meta")
+    if not isinstance(meta, dict) or not {"epoch", "iter"} <= set(meta) or "message_hub" not in checkpoint:
+        raise InputError(
+            f"checkpoint {file}: holds weights, but not the state of a run, so there is nothing to resume. Start a new run "
+            "from it (load_from=FILE, without resume)."
+        )
+    return meta
+
+
+def _candidates(work_dir: Path) -> list[Path]:
+    files = [file for file in work_dir.glob("*.pth") if re.fullmatch(r"(epoch|iter)_\d+\.pth", file.name)]
+    try:
+        named = Path((work_dir / POINTER).read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError):
+        return sorted(files)
+    # where the folder was moved the pointer holds the old path
+    for file in (named, work_dir / named.name):
+        if file.is_file() and file.resolve() not in {other.resolve() for other in files}:
+            files.append(file)
+            break
+    return sorted(files)

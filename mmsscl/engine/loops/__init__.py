@@ -1,0 +1,4 @@
+"""Training loops."""
+from .resumable_epoch_loop import ResumableEpochLoop
+
+__all__ = ["ResumableEpochLoop"]

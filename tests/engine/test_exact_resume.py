@@ -1,0 +1,178 @@
+"""A run that is killed at any moment and resumed ends as one that nothing stopped, to the bit."""
+import json
+import random
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from mmsscl.datasets import EpochIndexSampler
+from mmsscl.engine.loops.resumable_epoch_loop import remaining_batches
+from tests.faulty_hooks import MOMENTS
+from tests.killed_runs import KillableRun
+from tests.sample_runs import PRETRAINING, write_photos
+
+# SCRL on a ResNet-18 of an eighth of the width, 4 epochs of 5 iterations; the step draws random numbers of its own.
+SMALL = """
+model["backbone"].update(base_channels=8, stem_channels=8)
+model["neck"].update(in_channels=64)
+train_dataloader.update(batch_size=2, num_workers=2, persistent_workers=True)
+train_cfg = dict(type="ResumableEpochLoop", max_epochs=4)
+param_scheduler = [dict(type="CosineAnnealingLR", T_max=20, by_epoch=False)]
+default_hooks["checkpoint"] = dict(type="SafeCheckpointHook", interval=1, max_keep_ckpts=2, step_interval=2)
+log_processor = dict(window_size=3)
+custom_hooks.append(dict(type="NoisyWeightHook"))
+custom_imports = dict(imports=["tests.faulty_hooks"])
+"""
+ACCUMULATED = """
+optim_wrapper.update(accumulative_counts=2)
+train_dataloader.update(batch_size=1, num_workers=0, persistent_workers=False)
+"""
+GUIDED = """
+model.update(type="SGCL", regions="boxes")
+model["head"].update(type="WeightedPredictHead")
+views = [dict(type="SaliencyCrop", area=(0.2, 0.6), flip=0.5)] * 2
+train_dataloader["dataset"]["pipeline"] = [
+    dict(type="LoadSceneImage"),
+    dict(type="LoadSaliency"),
+    dict(type="SpatialConsistentPair", size=64, views=views, max_iou=0.8,
+         boxes=dict(type="SaliencyBoxes", num_boxes=4, min_size=8, max_iou=0.5)),
+    dict(type="DrawPhotometric", views=photometric),
+    dict(type="ScoreCrops"),
+    dict(type="PackPair")]
+custom_hooks.append(dict(
+    type="SaliencyRefreshHook", warmup_epochs=1, ramp_epochs=1, interval=1, image_size=192, map_size=6, batch_size=4))
+"""
+VARIANTS = {"accumulated": SMALL + ACCUMULATED, "guided": SMALL + GUIDED}
+
+
+def whole_run(folder, variant):
+    """A config in the folder, and where a run of it is that nothing stopped."""
+    photos = write_photos(folder / "photos", 10)
+    config = folder / "small.py"
+    config.write_text(PRETRAINING.replace("{photos}", str(photos)) + VARIANTS[variant], encoding="utf-8")
+    KillableRun(config, folder / "whole").finish()
+    return config, folder / "whole"
+
+
+@pytest.fixture(scope="module")
+def guided(tmp_path_factory):
+    return whole_run(tmp_path_factory.mktemp("guided"), "guided")
+
+
+@pytest.fixture(scope="module")
+def accumulated(tmp_path_factory):
+    return whole_run(tmp_path_factory.mktemp("accumulated"), "accumulated")
+
+
+def everything(work_dir):
+    """What a run's last checkpoint holds, but for times and paths."""
+    checkpoint = torch.load(work_dir / "epoch_4.pth", weights_only=False)
+    assert checkpoint["meta"]["epoch"] == 4
+    hub = checkpoint.pop("message_hub")
+    scalars = {
+        name: [float(value) for value in history._log_history]
+        for name, history in hub["log_scalars"].items()
+        if not name.endswith(("time", "seconds", "share"))
+    }
+    kept = {name: value for name, value in checkpoint.items() if name not in ("meta",)}
+    return kept, scalars
+
+
+def logged(work_dir):
+    """Losses by iteration, as the log files of all parts of the run have them; the last word counts."""
+    found = {}
+    for file in sorted(work_dir.glob("*/vis_data/scalars.json")):
+        for line in file.read_text().splitlines():
+            row = json.loads(line)
+            if "loss" in row:
+                found[row["step"]] = {key: row[key] for key in row if not key.endswith(("time", "seconds", "share"))}
+    return found
+
+
+def assert_equal(one, other, name=""):
+    assert type(one) is type(other), name
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), name
+    elif isinstance(one, np.ndarray):
+        assert np.array_equal(one, other), name
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), name
+        for key in one:
+            assert_equal(one[key], other[key], f"{name}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), name
+        for position, (left, right) in enumerate(zip(one, other)):
+            assert_equal(left, right, f"{name}[{position}]")
+    else:
+        assert one == other, name
+
+
+def assert_as_whole(work_dir, whole):
+    (kept, scalars), (kept_whole, scalars_whole) = everything(work_dir), everything(whole)
+    assert_equal(kept, kept_whole)
+    assert scalars == scalars_whole
+    assert logged(work_dir) == logged(whole)
+    assert sorted(file.name for file in work_dir.glob("*.pth")) == ["epoch_3.pth", "epoch_4.pth"]
+    assert not list(work_dir.glob(".*"))
+    store = work_dir / "saliency_store.bin"
+    if (whole / store.name).exists():
+        assert store.read_bytes() == (whole / store.name).read_bytes()
+
+
+@pytest.mark.slow  # some ten processes one after the other
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_killed_at_random_moments(request, tmp_path, variant):
+    config, whole = request.getfixturevalue(variant)
+    dice = random.Random(variant)
+    run = KillableRun(config, tmp_path / "killed")
+    kills = 0
+    while run.kill_after(dice.uniform(0.5, 3.0)) and kills < 40:
+        kills += 1
+    run.finish()
+    assert kills >= 3, run.log.read_text()[-2000:]
+    assert_as_whole(run.work_dir, whole)
+
+
+@pytest.mark.parametrize("moment", sorted(MOMENTS))
+def test_killed_at_a_bad_moment(guided, tmp_path, moment):
+    config, whole = guided
+    sign = tmp_path / "sign"
+    paused = tmp_path / "paused.py"
+    # of all files that are renamed the maps' first is the first, a checkpoint and its last_checkpoint follow
+    after = 4 if moment == "before the new file has its name" else 2
+    hook = {"type": "PauseHook", "moment": moment, "sign": str(sign), "after": after}
+    paused.write_text(config.read_text(encoding="utf-8") + f"custom_hooks.append({hook!r})\n", encoding="utf-8")
+    run = KillableRun(paused, tmp_path / "killed")
+    assert run.kill_when(sign.exists), run.log.read_text()[-2000:]
+    assert list(run.work_dir.glob("*.pth"))
+    rest = KillableRun(config, run.work_dir)
+    rest.finish()
+    assert_as_whole(run.work_dir, whole)
+
+
+def test_what_is_skipped_is_not_read(guided, tmp_path):
+    """A photo that was trained on may be gone when the run goes on within the epoch."""
+    _, whole = guided
+    checkpoint = torch.load(whole / "epoch_3.pth", weights_only=False)
+    assert checkpoint["position"] == {
+        "iters_in_epoch": 0, "iters_per_epoch": 5, "within_epoch": None, "superseded": ["iter_14.pth", "epoch_1.pth"]
+    }  # fmt: skip
+    sampler = EpochIndexSampler(range(10), seed=0, batch_size=2)
+    loader = torch.utils.data.DataLoader(Recorder(), batch_size=2, sampler=sampler)
+    assert [batch.tolist() for batch in remaining_batches(loader, 3)] == [batch.tolist() for batch in loader][3:]
+    Recorder.read.clear()
+    list(remaining_batches(loader, 3))
+    assert Recorder.read == [index for _, index in list(sampler)[6:]]
+
+
+class Recorder(torch.utils.data.Dataset):
+    read: ClassVar[list] = []
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, key):
+        self.read.append(key[1])
+        return key[1]
