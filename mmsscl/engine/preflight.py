@@ -61,6 +61,7 @@ def check_config(config: Config) -> None:
             if re.fullmatch(r"\w+_dataloader", place):
                 _check_loader(place, node)
                 _check_pair_sampler(place, node)
+    _check_hooks(config)
     _check_saliency(config)
     check_checkpoints(config)
 
@@ -95,6 +96,19 @@ def check_checkpoints(config: Config) -> None:
         except InputError as error:
             raise InputError(f"{place}: {error}{_remedy(place)}") from error
         checked.add(path)
+
+
+def _check_hooks(config: Config) -> None:
+    hooks = config.get("custom_hooks") or []
+    if not isinstance(hooks, list | tuple):
+        raise InputError(f"custom_hooks: is a {type(hooks).__name__}; give a list of dicts, [dict(type='...'), ...].")
+    for position, hook in enumerate(hooks):
+        # mmengine takes objects too, but no config file can hold one
+        if isinstance(hook, str | bytes | int | float | list | tuple) or hook is None:
+            raise InputError(
+                f"custom_hooks[{position}]: is {hook!r}; give a dict(type='...'). (In a config, "
+                "[*{{_base_.custom_hooks}}, ...] takes the variable's text apart: name each hook.)"
+            )
 
 
 def _check_saliency(config: Config) -> None:

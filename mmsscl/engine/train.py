@@ -1,5 +1,6 @@
 """Run a config: pretraining, detection transfer or classification."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,7 +121,7 @@ def register_scope(scope: str) -> None:
 
 @contextmanager
 def build_errors_explained() -> Iterator[None]:
-    """Let registry errors about a config leave as ``InputError``."""
+    """Let registry errors about a config, and a full disk, leave as ``InputError``."""
     try:
         yield
     except (KeyError, TypeError) as error:
@@ -128,6 +129,13 @@ def build_errors_explained() -> Iterator[None]:
         if explained is None:
             raise
         raise explained from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(
+            f"{error.filename or 'the work_dir'}: {error.strerror}. Make room (all saved checkpoints are whole) and "
+            "go on with --resume."
+        ) from error
 
 
 def _set_work_dir(settings: Config, config: str | Path, work_dir: str | None) -> None:

@@ -1,6 +1,7 @@
 """A run that is killed at any moment and resumed ends as one that nothing stopped, to the bit."""
 import json
 import random
+import subprocess
 from typing import ClassVar
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from mmsscl.datasets import EpochIndexSampler
+from mmsscl.engine.checkpoints.find_checkpoint import newest_checkpoint
 from mmsscl.engine.loops.resumable_epoch_loop import remaining_batches
 from tests.faulty_hooks import MOMENTS
 from tests.killed_runs import KillableRun
@@ -149,6 +151,49 @@ def test_killed_at_a_bad_moment(guided, tmp_path, moment):
     assert list(run.work_dir.glob("*.pth"))
     rest = KillableRun(config, run.work_dir)
     rest.finish()
+    assert_as_whole(run.work_dir, whole)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A function that makes, or enlarges, a disk of so many bytes; returns where it is."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = False
+
+    def resize(size):
+        nonlocal mounted
+        options = f"{'remount,' if mounted else ''}size={size}"
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"may not mount a small disk here: {done.stderr.strip()}")
+        mounted = True
+        return folder
+
+    yield resize
+    if mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_costs_time_only(accumulated, small_disk):
+    config, whole = accumulated
+    # room for the two checkpoints that are kept and half of the one that is written before the oldest goes
+    disk = small_disk(int(2.5 * (whole / "epoch_4.pth").stat().st_size))
+    run = KillableRun(config, disk / "run")
+    run.log = disk.parent / "run.log"
+    process = run.start()
+    process.join(120)
+    assert process.exitcode == 1
+    said = run.log.read_text()
+    assert "No space left on device" in said
+    assert "InputError" in said.splitlines()[-1]
+    assert "--resume" in said.splitlines()[-1] or "Make room" in said.splitlines()[-1]
+    last = newest_checkpoint(run.work_dir)
+    assert last is not None
+    assert not list(run.work_dir.glob(".*.part"))
+    small_disk(20 * (whole / "epoch_4.pth").stat().st_size)
+    run.finish()
+    assert f"resuming from {last}" in run.log.read_text()
     assert_as_whole(run.work_dir, whole)
 
 

@@ -56,6 +56,27 @@ def test_unknown_keywords_come_with_the_valid_ones(config_file, options, message
         check_config(load_config(config_file, options))
 
 
+@pytest.mark.parametrize(
+    ("hooks", "message"),
+    [
+        ({"type": "MomentumUpdateHook"}, r"custom_hooks: is a \w*[dD]ict; give a list"),
+        (["MomentumUpdateHook"], r"custom_hooks\[0\]: is 'MomentumUpdateHook'; give a dict"),
+        ([{"type": "MomentumUpdateHook"}, None], r"custom_hooks\[1\]: is None"),
+    ],
+)
+def test_hooks_are_a_list_of_dicts(config_file, hooks, message):
+    config = load_config(config_file)
+    config.custom_hooks = hooks
+    with pytest.raises(InputError, match=message):
+        check_config(config)
+
+
+def test_keywords_of_the_resumable_loop_are_checked():
+    config = load_config(ROOT / "configs/scrl_r50_coco.py", {"train_cfg.iterations": 1})
+    with pytest.raises(InputError, match=r"ResumableEpochLoop takes no keyword 'iterations'.*max_epochs"):
+        check_config(config)
+
+
 @pytest.mark.parametrize("name", ["sgcl_r50_coco", "scrl_sgcl_r50_coco", "sgcl/sgcl_shuffled_r50_coco"])
 def test_maps_that_no_hook_makes_are_noticed(name):
     file = ROOT / f"configs/{name}.py"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import get_rank
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from mmsscl.engine.checkpoints.random_states import RandomStates
@@ -28,8 +28,16 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         >>> train_cfg = dict(type="ResumableEpochLoop", max_epochs=800)
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict[str, Any],
+        max_epochs: int,
+        val_begin: int = 1,
+        val_interval: int = 1,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
+        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
         self._done_in_epoch = 0
         self._random_states: RandomStates | None = None
 
