@@ -6,6 +6,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='SafeCheckpointHook', interval=10, max_keep_ckpts=3),
+    preemption=dict(type='PreemptionHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     collapse_monitor=dict(type='CollapseMonitorHook'),
     # weights named by model.backbone.init_cfg must fill the backbone; without any, it starts at random

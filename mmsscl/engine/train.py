@@ -17,6 +17,7 @@ from mmsscl.engine.checkpoints.atomic_backend import install_atomic_saving
 from mmsscl.engine.checkpoints.find_checkpoint import check_whole, newest_checkpoint
 from mmsscl.engine.config import load_config
 from mmsscl.engine.dataset_from_json import apply_dataset_from_json
+from mmsscl.engine.hooks.preemption_hook import Preempted
 from mmsscl.engine.launch import leave_process_group, prepare_devices
 from mmsscl.engine.pair_data import complete_pair_data
 from mmsscl.engine.preflight import check_config, explain_build_error
@@ -51,6 +52,7 @@ def train(
 
     Raises:
         InputError: If the config, an option, a checkpoint or the data is not usable; the message says what to mend.
+        Preempted: A ``PreemptionHook`` has saved the run because a signal told it to stop.
 
     Example:
         >>> train("configs/scrl_r50_coco.py", options={"train_dataloader.batch_size": 32})  # doctest: +SKIP
@@ -67,10 +69,14 @@ def train(
             raise InputError(f"config {config}: has no {key}, so there is nothing to train. Set it, or use tools/test.py.")
     resumes_newest = (bool(settings.get("resume")) and settings.get("load_from") is None) or resume == "auto"
     runner = build_runner(settings, launcher)
-    with build_errors_explained():
-        if resumes_newest:
-            _resume_newest(runner)
-        runner.train()
+    try:
+        with build_errors_explained():
+            if resumes_newest:
+                _resume_newest(runner)
+            runner.train()
+    except Preempted:
+        leave_process_group()
+        raise
     leave_process_group()
     return runner
 

@@ -3,6 +3,7 @@ from .backbone_weights_hook import BackboneWeightsHook
 from .collapse_monitor_hook import CollapseMonitorHook
 from .deferred_log_hook import DeferredRuntimeInfoHook
 from .momentum_update_hook import MomentumUpdateHook
+from .preemption_hook import PreemptionHook
 from .safe_checkpoint_hook import SafeCheckpointHook
 from .saliency_refresh_hook import SaliencyRefreshHook
 from .saliency_store_check_hook import SaliencyStoreCheckHook
@@ -12,6 +13,7 @@ __all__ = [
     "CollapseMonitorHook",
     "DeferredRuntimeInfoHook",
     "MomentumUpdateHook",
+    "PreemptionHook",
     "SafeCheckpointHook",
     "SaliencyRefreshHook",
     "SaliencyStoreCheckHook",

@@ -102,7 +102,8 @@ class SafeCheckpointHook(CheckpointHook):
             and (runner.iter + 1) % self.step_interval < _accumulation(runner)
             and self.may_save(runner, batch_idx)
         ):
-            self._try(runner, False, lambda: self.save_within_epoch(runner, batch_idx))
+            path = self._within_epoch_path(runner)
+            self._try(runner, False, path, lambda: self.save_within_epoch(runner, batch_idx))
 
     def may_save(self, runner: Runner, batch_idx: int) -> bool:
         """Whether everything that training is made of can be saved after this iteration.
@@ -124,14 +125,28 @@ class SafeCheckpointHook(CheckpointHook):
             OSError: It cannot be written (on the main process).
         """
         self._iters_in_epoch = 0 if isinstance(runner.train_loop, IterBasedTrainLoop) else batch_idx + 1
-        step = runner.iter + 1
-        path: str = self.file_backend.join_path(self.out_dir, f"iter_{step}.pth")
+        path = self._within_epoch_path(runner)
         before, self._within_epoch = self._within_epoch, path
+        superseded = [] if before in (None, path) else [str(before)]
         try:
-            self._save(runner, path, dict(epoch=runner.epoch, iter=step), [] if before in (None, path) else [before])
+            self._save(runner, path, dict(epoch=runner.epoch, iter=runner.iter + 1), superseded)
         except OSError:
             self._within_epoch = before
             raise
+        return path
+
+    def save_epoch(self, runner: Runner) -> str:
+        """Save after an epoch, in ``after_train_epoch``; call it on all ranks.
+
+        Returns:
+            The checkpoint's path.
+
+        Raises:
+            OSError: It cannot be written (on the main process).
+        """
+        step = runner.epoch + 1
+        path: str = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+        self._save_numbered(runner, step, path, dict(epoch=step, iter=runner.iter))
         return path
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -145,39 +160,48 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         path: str = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
-        superseded = [self._within_epoch] if self._within_epoch not in (None, path) else []
-        kept: list[int] | None = None
-        if self.max_keep_ckpts > 0:
-            kept = [*(other for other in self.keep_ckpt_ids if other != step), step]
-            surplus = kept[: -self.max_keep_ckpts]
-            kept = kept[-self.max_keep_ckpts :]
-            superseded += [self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old)) for old in surplus]
-        before = self._within_epoch, list(runner.message_hub.runtime_info.get("keep_ckpt_ids", []))
-        self._iters_in_epoch, self._within_epoch = 0, None
-        if kept is not None:
-            runner.message_hub.update_info("keep_ckpt_ids", kept)
         last = self.is_last_train_epoch(runner) if self.by_epoch else self.is_last_train_iter(runner)
-        if self._try(runner, last, lambda: self._save(runner, path, meta, superseded)):
-            if kept is not None:
-                self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
-        else:
-            self._within_epoch = before[0]
-            runner.message_hub.update_info("keep_ckpt_ids", before[1])
+        self._try(runner, last, path, lambda: self._save_numbered(runner, step, path, meta))
 
-    def _try(self, runner: Runner, last: bool, save: Callable[[], Any]) -> bool:
+    def _save_numbered(self, runner: Runner, step: int, path: str, meta: dict[str, Any]) -> None:
+        """Save one of those of which ``max_keep_ckpts`` are kept."""
+        kept, surplus = list(self.keep_ckpt_ids) if self.max_keep_ckpts > 0 else [], []
+        if self.max_keep_ckpts > 0:
+            kept = [*(other for other in kept if other != step), step]
+            surplus, kept = kept[: -self.max_keep_ckpts], kept[-self.max_keep_ckpts :]
+        superseded = [self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old)) for old in surplus]
+        if self._within_epoch not in (None, path):
+            superseded.insert(0, str(self._within_epoch))
+        within, info = self._within_epoch, runner.message_hub.runtime_info.get("keep_ckpt_ids")
+        self._iters_in_epoch, self._within_epoch = 0, None
+        if self.max_keep_ckpts > 0:
+            runner.message_hub.update_info("keep_ckpt_ids", kept)
+        try:
+            self._save(runner, path, meta, superseded)
+        except OSError:
+            self._within_epoch = within
+            if info is not None:
+                runner.message_hub.update_info("keep_ckpt_ids", info)
+            raise
+        if self.max_keep_ckpts > 0:
+            self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
+
+    def _try(self, runner: Runner, last: bool, path: str, save: Callable[[], Any]) -> None:
         """Save, or say why not. Only the process that writes can fail, and it alone keeps count of the files."""
         try:
             save()
         except OSError as error:
             text = (
-                f"checkpoint {self.last_ckpt}: cannot be written ({error.strerror or error}). Make room or check "
+                f"checkpoint {path}: cannot be written ({error.strerror or error}). Make room or check "
                 "permissions; the former checkpoints are still there."
             )
             if last:
                 raise InputError(text) from error
             runner.logger.error(f"{text} Training goes on and tries again at the next save.")
-            return False
-        return True
+
+    def _within_epoch_path(self, runner: Runner) -> str:
+        path: str = self.file_backend.join_path(self.out_dir, f"iter_{runner.iter + 1}.pth")
+        return path
 
     def _save(self, runner: Runner, path: str, meta: dict[str, Any], superseded: Sequence[str]) -> None:
         self._random_states, self._superseded = gather_random_states(), superseded

@@ -138,7 +138,7 @@ class SaliencyRefreshHook(Hook):
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
             raise InputError(
                 f"SaliencyRefreshHook: the schedule counts epochs, but train_cfg is a {type(runner.train_loop).__name__}. "
-                "Set train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=...) or remove the hook."
+                "Set train_cfg=dict(type='ResumableEpochLoop', max_epochs=...) or remove the hook."
             )
         model = _checked_model(runner)
         check_pipeline(dataset, type(self).__name__)
@@ -215,6 +215,7 @@ class SaliencyRefreshHook(Hook):
                 num_workers=workers,
                 seed=runner.epoch,
                 pin_memory=loader.pin_memory,
+                worker_init_fn=loader.worker_init_fn if workers else None,
                 multiprocessing_context=loader.multiprocessing_context if workers else None,
             )
         with failing_together():
