@@ -93,16 +93,40 @@ def test_scripts_are_valid_bash(script):
     subprocess.run(["bash", "-n", str(ROOT / "tools" / script)], check=True)
 
 
-def test_slurm_asks_for_a_task_per_gpu(tmp_path):
+def slurm_train(tmp_path, *arguments, **variables):
+    """What the script gives to srun, and whether it asks for its job to be requeued."""
     srun = tmp_path / "srun"
-    srun.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
+    srun.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@" "requeue=${MMSSCL_REQUEUE:-}"\n')
     srun.chmod(0o755)
-    path = f"{tmp_path}:{os.environ['PATH']}"
-    environment = dict(os.environ, PATH=path, GPUS_PER_NODE="8", SRUN_ARGS="--time=1 --exclusive")
-    command = ["bash", str(ROOT / "tools/slurm_train.sh"), "gpu", "scrl", "c.py", "16", "--amp"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "MMSSCL"))}
+    environment = kept | {"PATH": f"{tmp_path}:{os.environ['PATH']}", **variables}
+    command = ["bash", str(ROOT / "tools/slurm_train.sh"), *arguments]
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
-    given = result.stdout.splitlines()
+    *given, requeue = result.stdout.splitlines()
+    return given, requeue.removeprefix("requeue=")
+
+
+def test_slurm_asks_for_a_task_per_gpu(tmp_path):
+    given, requeue = slurm_train(
+        tmp_path, "gpu", "scrl", "c.py", "16", "--amp", GPUS_PER_NODE="8", SRUN_ARGS="--time=1 --exclusive"
+    )
+    assert requeue == ""
     wanted = "--partition=gpu --job-name=scrl --ntasks=16 --ntasks-per-node=8 --gres=gpu:8 --time=1 --exclusive"
     assert set(wanted.split()) <= set(given)
     assert given[-4:] == ["c.py", "--launcher", "slurm", "--amp"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "restarts", "last"),
+    [
+        (["--amp"], "0", ["--launcher", "slurm", "--amp"]),
+        (["--amp"], "2", ["--launcher", "slurm", "--amp", "--resume"]),
+        (["--resume", "epoch_3.pth"], "2", ["--launcher", "slurm", "--resume", "epoch_3.pth"]),
+    ],
+)
+def test_a_batch_job_of_slurm_is_requeued_and_resumes(tmp_path, arguments, restarts, last):
+    variables = {"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": restarts}
+    given, requeue = slurm_train(tmp_path, "gpu", "scrl", "c.py", "16", *arguments, **variables)
+    assert requeue == "1"
+    assert given[-len(last) :] == last

@@ -2,6 +2,8 @@
 # Train under Slurm, one task per GPU.
 #   bash tools/slurm_train.sh PARTITION JOB CONFIG [GPUS [options of tools/train.py]]
 # Reads GPUS_PER_NODE (8), CPUS_PER_TASK (6), SRUN_ARGS (more options of srun), PORT and PYTHON.
+# In a batch job that may be preempted or run out of time, Slurm's signal lets it save, go back into the queue and resume:
+#   sbatch --requeue --open-mode=append --signal=USR1@120 [...] --wrap "bash tools/slurm_train.sh PARTITION JOB CONFIG GPUS"
 set -euo pipefail
 
 if [ $# -lt 3 ]; then
@@ -23,6 +25,14 @@ TOOLS="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 export PYTHONPATH="$(dirname "$TOOLS")${PYTHONPATH:+:$PYTHONPATH}"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 [ -n "${PORT:-}" ] && export MASTER_PORT="$PORT"
+
+if [ -n "${SLURM_JOB_ID:-}" ]; then
+    export MMSSCL_REQUEUE="${MMSSCL_REQUEUE:-1}"
+fi
+# started again by Slurm: go on where it was
+if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] && [[ " $* " != *" --resume"* ]]; then
+    set -- "$@" --resume
+fi
 
 # SRUN_ARGS is several words on purpose
 # shellcheck disable=SC2086

@@ -16,3 +16,9 @@ model = dict(
         bbox_head=dict(type="Shared4Conv1FCBBoxHead", norm_cfg=_base_.norm_cfg),
     ),
 )
+
+# a run that is killed or told to stop goes on where it was
+train_cfg = dict(type="mmsscl.ResumableEpochLoop")
+default_hooks = dict(
+    checkpoint=dict(type="mmsscl.SafeCheckpointHook"), preemption=dict(type="mmsscl.PreemptionHook")
+)

@@ -162,10 +162,11 @@ def test_killed_at_a_bad_moment(guided, tmp_path, moment):
     assert_as_whole(run.work_dir, whole)
 
 
-def reached(run, iteration):
+def reached(run, iteration, epoch_length=5):
     """Whether the run has logged an iteration."""
-    epoch, position = divmod(iteration - 1, 5)
-    return lambda: re.search(rf"Epoch\(train\)\s+\[{epoch + 1}\]\[{position + 1}/5\]", run.output())
+    epoch, position = divmod(iteration - 1, epoch_length)
+    said = re.compile(rf"Epoch\(train\)\s+\[{epoch + 1}\]\[\s*{position + 1}/{epoch_length}\]")
+    return lambda: said.search(run.output())
 
 
 # 8: within the second epoch; 10: its last iteration; to the process alone, or to its workers as well
@@ -184,6 +185,32 @@ def test_told_to_stop_saves_leaves_and_goes_on(guided, tmp_path, number, iterati
     assert torch.load(saved, weights_only=False)["meta"]["iter"] >= iteration
     run.finish()
     assert_as_whole(run.work_dir, whole)
+
+
+@pytest.mark.parametrize(
+    ("variables", "exit_code", "asked", "said"),
+    [
+        ({"SLURM_JOB_ID": "77"}, 0, "", ""),
+        ({"SLURM_JOB_ID": "77", "MMSSCL_REQUEUE": "1"}, 0, "requeue 77\n", "job 77 is back in the queue"),
+        (
+            {"SLURM_JOB_ID": "81", "SLURM_ARRAY_JOB_ID": "80", "SLURM_ARRAY_TASK_ID": "1", "MMSSCL_REQUEUE": "1"},
+            1,
+            "requeue 80_1\n",
+            "scontrol requeue 80_1: not allowed. Submit the job again: it resumes.",
+        ),
+    ],
+)
+def test_a_job_of_slurm_goes_back_into_the_queue(accumulated, tmp_path, variables, exit_code, asked, said):
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\necho not allowed >&2\nexit {exit_code}\n')
+    scontrol.chmod(0o755)
+    environment = variables | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    run = KillableRun(accumulated[0], tmp_path / "told", environment=environment)
+    assert run.signal_when(reached(run, 2, 10), signal.SIGUSR1) == [75], run.output()[-3000:]
+    assert (asked == "") == (not (tmp_path / "asked").exists())
+    if asked:
+        assert (tmp_path / "asked").read_text() == asked
+    assert said in run.output()
 
 
 def test_accumulated_gradients_are_not_lost(accumulated, tmp_path):
