@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmsscl.errors import InputError
+from mmsscl.errors import InputError, UnreadableImageError
 
 DESCRIPTION = "Pretrain vision backbones on unlabelled scene photos, and carry them to mmdet."
 
@@ -37,6 +37,9 @@ EXAMPLES = {
   mmsscl eval-saliency configs/sgcl_r50_coco.py epoch_100.pth epoch_200.pth --images ecssd/images --masks ecssd/masks
   mmsscl eval-saliency configs/scrl_r50_coco.py epoch_200.pth --estimator GeodesicSaliency \\
       --images coco/val2017 --coco coco/annotations/instances_val2017.json --out scores.json""",
+    "doctor": """examples:
+  mmsscl doctor data photos/ --out bad.txt --good good.txt
+  mmsscl doctor data annotations/instances_train2017.json --root train2017""",
 }
 
 LOCAL_RANK_VARIABLES = {"pytorch": "LOCAL_RANK", "slurm": "SLURM_LOCALID", "mpi": "OMPI_COMM_WORLD_LOCAL_RANK"}
@@ -50,6 +53,7 @@ HELP = {
     "predict": "draw a fine-tuned detector's predictions on a folder of photos",
     "saliency": "draw saliency maps, their evolution over refreshes or checkpoints, and where crops fall",
     "eval-saliency": "score saliency maps on photos with masks or boxes, beside baselines",
+    "doctor": "read every photo of a data set and say which are damaged, and why",
 }
 
 
@@ -112,9 +116,10 @@ def _report(error: InputError, launcher: str) -> None:
 
 def _without_worker_traceback(text: str) -> str:
     """torch puts the traceback of a data loader's worker into the message of the error that it raises again."""
-    if not text.startswith("Caught InputError"):
-        return text
-    return text.rpartition(f"{InputError.__module__}.{InputError.__qualname__}: ")[2].strip()
+    for kind in (InputError, UnreadableImageError):
+        if text.startswith(f"Caught {kind.__name__}"):
+            return text.rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].strip()
+    return text
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
@@ -125,7 +130,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_IntermixedParser)
     fill = {"train": _train_arguments, "test": _test_arguments, "export": _export_arguments}
     fill |= {"browse": _browse_arguments, "predict": _predict_arguments}
-    fill |= {"saliency": _saliency_arguments, "eval-saliency": _eval_saliency_arguments}
+    fill |= {"saliency": _saliency_arguments, "eval-saliency": _eval_saliency_arguments, "doctor": _doctor_arguments}
     for verb, help_text in HELP.items():
         sub = verbs.add_parser(
             verb,
@@ -249,6 +254,26 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
 
     predict.add_arguments(parser)
     parser.set_defaults(run=predict.main)
+
+
+def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    from mmsscl.doctor import data
+
+    parser.add_argument("what", choices=["data"], help="what to look at")
+    data.add_arguments(parser)
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from mmsscl.doctor import data
+
+    count, bad = data.main(options)
+    for path, reason in bad[:20]:
+        print(f"{path}: {reason}")
+    if len(bad) > 20:
+        print(f"... and {len(bad) - 20} more; all of them with --out FILE")
+    print(f"{count} photos read, {len(bad)} bad")
+    return 1 if bad else 0
 
 
 def _saliency_arguments(parser: argparse.ArgumentParser) -> None:

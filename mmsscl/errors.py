@@ -13,3 +13,7 @@ class InputError(ValueError):
         Traceback (most recent call last):
         mmsscl.errors.InputError: no images under photos/ ...
     """
+
+
+class UnreadableImageError(InputError):
+    """An image file that is absent, damaged or in no known format: one photo's fault, which a run may survive."""

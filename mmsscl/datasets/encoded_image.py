@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from mmsscl.datasets.image_header import SUPPORTED_FORMATS, is_cut_short, read_image_header
-from mmsscl.errors import InputError
+from mmsscl.errors import UnreadableImageError
 
 # OpenCV before 4.10 decodes to BGR only.
 _DECODES_RGB = hasattr(cv2, "IMREAD_COLOR_RGB")
@@ -34,7 +34,7 @@ class EncodedImage:
         width: Columns after the EXIF rotation.
 
     Raises:
-        InputError: The file is empty, is no JPEG, PNG or WebP, or is cut short.
+        UnreadableImageError: The file is empty, is no JPEG, PNG or WebP, or is cut short.
 
     Example:
         >>> image = EncodedImage(open("photo.jpg", "rb").read(), "photo.jpg")
@@ -48,11 +48,11 @@ class EncodedImage:
         self.path = path
         self._data = data
         if not data:
-            raise InputError(f"{path}: the file is empty. Fetch it again, or take it out of the data set.")
+            raise UnreadableImageError(f"{path}: the file is empty. Fetch it again, or take it out of the data set.")
         try:
             self._header = read_image_header(data)
         except ValueError as error:
-            raise InputError(
+            raise UnreadableImageError(
                 f"{path}: not a readable image, {error}. Convert it to {SUPPORTED_FORMATS} or fetch it again, or take "
                 "it out of the data set."
             ) from error
@@ -89,7 +89,7 @@ class EncodedImage:
             uint8 RGB array of shape (ceil(height / reduction), ceil(width / reduction), 3), contiguous.
 
         Raises:
-            InputError: The data is damaged.
+            UnreadableImageError: The data is damaged.
             ValueError: The reduction is not supported for this file.
         """
         if reduction != 1 and (reduction not in _REDUCTION_FLAGS or self._header.format != "jpeg"):
@@ -111,8 +111,8 @@ class EncodedImage:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
         return _turn_upright(pixels, self._header.orientation)
 
-    def _damaged(self, detail: str) -> InputError:
-        return InputError(
+    def _damaged(self, detail: str) -> UnreadableImageError:
+        return UnreadableImageError(
             f"{self.path}: the {self._header.format} file is damaged or incomplete ({detail}). Fetch it again, or "
             "take it out of the data set."
         )

@@ -3,16 +3,18 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from mmsscl.datasets.random_streams import RandomStreams
-from mmsscl.errors import InputError
+from mmsscl.errors import InputError, UnreadableImageError
 from mmsscl.registry import DATASETS, TRANSFORMS
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 _MOST_CHECKED_FILES = 20_000
+_MOST_SUBSTITUTES = 10
 _SOURCE_KEYS = frozenset({"data_root", "data_prefix", "ann_file"})
 
 
@@ -45,6 +47,12 @@ class SceneImages(Dataset):
         check_files: Whether to check that listed files exist; switch off for storage other than local disks.
         metainfo: Free facts about the data.
 
+    Attributes:
+        substitutes_bad: Whether another photo takes the place of one that cannot be read; ``BadPhotosHook``, which counts
+            them, switches it on. Which one is a function of (seed, epoch, index); the sample's randomness stays that of
+            the index asked for, ``sample_idx`` is the photo's own, and the key ``bad_index`` tells what it stands for
+            (-1: itself).
+
     Raises:
         InputError: A folder or file is missing or empty, or a file is not what its name says.
 
@@ -75,6 +83,7 @@ class SceneImages(Dataset):
         if not sources:
             raise InputError("SceneImages: sources is empty. List at least one dict(data_root=...).")
         self.seed = seed
+        self.substitutes_bad = False
         self._metainfo = dict(metainfo or {})
         self.pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
 
@@ -119,18 +128,39 @@ class SceneImages(Dataset):
 
         Returns:
             What the last transform returns.
+
+        Raises:
+            UnreadableImageError: The photo cannot be read, nor can, with ``substitutes_bad``, 10 others.
         """
         epoch, index = (int(part) for part in item) if isinstance(item, (tuple, list)) else (0, int(item))
+        if not self.substitutes_bad:
+            return self._sample(epoch, index, index, {})
+        try:
+            return self._sample(epoch, index, index, {"bad_index": -1})
+        except UnreadableImageError as error:
+            first = error
+        others = RandomStreams(self.seed, epoch, index).stream("substitute").integers(len(self), size=_MOST_SUBSTITUTES)
+        for other in others.tolist():
+            with suppress(UnreadableImageError):
+                return self._sample(epoch, index, other, {"bad_index": index})
+        raise UnreadableImageError(
+            f"{first} {_MOST_SUBSTITUTES} photos that were to take its place cannot be read either: check that the disk is "
+            "mounted, and the data set with mmsscl doctor data."
+        )
+
+    def _sample(self, epoch: int, index: int, photo: int, more: dict) -> dict:
+        """The pipeline's result for a photo, with the randomness of ``index``."""
         results = {
-            "img_path": self.path(index),
-            "sample_idx": index,
+            "img_path": self.path(photo),
+            "sample_idx": photo,
             "epoch": epoch,
             "streams": RandomStreams(self.seed, epoch, index),
+            **more,
         }
         for transform in self.pipeline:
             results = transform(results)
             if results is None:
-                raise TypeError(f"{transform!r} returned None for {self.path(index)}; a transform must return a dict")
+                raise TypeError(f"{transform!r} returned None for {self.path(photo)}; a transform must return a dict")
         return results
 
 

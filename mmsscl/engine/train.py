@@ -25,6 +25,8 @@ from mmsscl.errors import InputError
 from mmsscl.rank_errors import failing_together
 from mmsscl.zoo.safe_load import install_safe_loader
 
+_MMENGINE_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
+
 
 def train(
     config: str | Path,
@@ -98,9 +100,21 @@ def build_runner(settings: Config, launcher: str = "none") -> Runner:
     apply_dataset_from_json(settings)
     complete_pair_data(settings)
     check_config(settings)
+    drop_absent_hooks(settings)
     prepare_devices(settings, launcher)
     with build_errors_explained():
         return Runner.from_cfg(settings) if "runner_type" not in settings else RUNNERS.build(settings)
+
+
+def drop_absent_hooks(settings: Config) -> None:
+    """Take out the default hooks that are ``None``: mmengine knows this way to switch a hook off for its own six alone.
+
+    Args:
+        settings: Changed in place.
+    """
+    hooks = settings.get("default_hooks") or {}
+    for name in [name for name, hook in hooks.items() if hook is None and name not in _MMENGINE_HOOKS]:
+        del hooks[name]
 
 
 def register_scope(scope: str) -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from mmsscl.datasets.transforms.loading import LoadSceneImage
+from mmsscl.errors import UnreadableImageError
 from mmsscl.rank_errors import failing_together
 from mmsscl.saliency.baseline_maps import gaussian_map
 from mmsscl.saliency.estimators import SaliencyEstimator
@@ -23,6 +24,8 @@ from mmsscl.saliency.store import SaliencyStore
 
 class WholeImages(Dataset):
     """The images of another data set, un-augmented: each whole, upright, squashed to one square.
+
+    Where that data set substitutes photos that cannot be read, they are even gray ones here: nothing looks at their maps.
 
     Args:
         dataset: ``SceneImages``, or a data set of mmengine's kind; only its paths are used.
@@ -43,10 +46,15 @@ class WholeImages(Dataset):
         """The index, and uint8 (3, size, size).
 
         Raises:
-            InputError: The file is absent or damaged.
+            UnreadableImageError: The file is absent or damaged, and the data set does not substitute it.
         """
-        results = self.loader({"img_path": image_path(self.dataset, index)})
-        return index, squash_image(results["image"], self.size)
+        try:
+            results = self.loader({"img_path": image_path(self.dataset, index)})
+            return index, squash_image(results["image"], self.size)
+        except UnreadableImageError:
+            if not getattr(self.dataset, "substitutes_bad", False):
+                raise
+            return index, torch.full((3, self.size, self.size), 128, dtype=torch.uint8)
 
 
 def refresh_batches(count: int, batch_size: int, seed: int) -> list[list[int]]:

@@ -213,6 +213,17 @@ def test_a_job_of_slurm_goes_back_into_the_queue(accumulated, tmp_path, variable
     assert said in run.output()
 
 
+def test_a_loop_without_places_within_epochs_stops_between_them(guided, tmp_path):
+    config, _ = guided
+    plain = tmp_path / "plain.py"
+    changed = "train_cfg.update(type='EpochBasedTrainLoop')\ndefault_hooks['checkpoint'].update(step_interval=0)\n"
+    plain.write_text(config.read_text(encoding="utf-8") + changed, encoding="utf-8")
+    run = KillableRun(plain, tmp_path / "told")
+    assert run.signal_when(reached(run, 7), signal.SIGTERM) == [75], run.output()[-3000:]
+    assert newest_checkpoint(run.work_dir) == run.work_dir / "epoch_2.pth"
+    run.finish()
+
+
 def test_accumulated_gradients_are_not_lost(accumulated, tmp_path):
     config, whole = accumulated
     run = KillableRun(config, tmp_path / "told")

@@ -29,8 +29,8 @@ class PackPair(BaseTransform):
     ``geometry``, ``boxes``, ``photometric`` (float32), ``valid`` (bool) and ``index`` (int64 scalar, into the
     data set). Where the pipeline put them, ``pairs`` also holds ``view_scores`` (2,), ``box_scores`` (K,) and
     ``guidance`` (scalar) of ``ScoreCrops``, and for local crops ``local_views`` (uint8 (L, 3, s, s)), ``local_geometry``
-    (L, 5), ``local_photometric`` (L, P) and ``local_scores`` (L,); float32 unless said otherwise. Collate with
-    ``collate_fn=dict(type="default_collate")``.
+    (L, 5), ``local_photometric`` (L, P) and ``local_scores`` (L,); float32 unless said otherwise; and ``bad_index`` (int64
+    scalar) where the data set substitutes bad photos. Collate with ``collate_fn=dict(type="default_collate")``.
 
     Raises:
         InputError: A key is missing, so the pipeline lacks a transform or has it in the wrong place.
@@ -48,6 +48,8 @@ class PackPair(BaseTransform):
             "photometric": _tensor(results["photometric"], np.float32),
             "index": torch.tensor(results["sample_idx"], dtype=torch.int64),
         }
+        if "bad_index" in results:
+            pairs["bad_index"] = torch.tensor(results["bad_index"], dtype=torch.int64)
         if "local_views" in results:
             _check_local(results)
             pairs["local_views"] = torch.as_tensor(results["local_views"])

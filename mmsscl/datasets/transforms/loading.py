@@ -4,7 +4,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 
 from mmsscl.datasets.encoded_image import EncodedImage
-from mmsscl.errors import InputError
+from mmsscl.errors import UnreadableImageError
 from mmsscl.registry import TRANSFORMS
 
 
@@ -18,7 +18,7 @@ class LoadSceneImage(BaseTransform):
         backend_args: Of mmengine's file backend, such as ``dict(backend="petrel")``; ``None`` picks it from the path.
 
     Raises:
-        InputError: The file is absent, unreadable, no JPEG, PNG or WebP, or cut short.
+        UnreadableImageError: The file is absent, unreadable, no JPEG, PNG or WebP, or cut short.
     """
 
     def __init__(self, backend_args: dict | None = None) -> None:
@@ -30,12 +30,14 @@ class LoadSceneImage(BaseTransform):
         try:
             data = get(path, backend_args=self.backend_args)
         except FileNotFoundError as error:
-            raise InputError(
+            raise UnreadableImageError(
                 f"{path}: the image is absent. It was listed when the data set was built: check that its disk is "
                 "mounted, and data_root, data_prefix and ann_file; or take it out of the list."
             ) from error
         except (PermissionError, IsADirectoryError) as error:
-            raise InputError(f"{path}: the image cannot be read ({error.strerror}). Check its permissions.") from error
+            raise UnreadableImageError(
+                f"{path}: the image cannot be read ({error.strerror}). Check its permissions."
+            ) from error
         results["image"] = EncodedImage(data, path)
         return results
 

@@ -1,5 +1,6 @@
 """Hooks of the training run."""
 from .backbone_weights_hook import BackboneWeightsHook
+from .bad_photos_hook import BadPhotosHook
 from .collapse_monitor_hook import CollapseMonitorHook
 from .deferred_log_hook import DeferredRuntimeInfoHook
 from .momentum_update_hook import MomentumUpdateHook
@@ -10,6 +11,7 @@ from .saliency_store_check_hook import SaliencyStoreCheckHook
 
 __all__ = [
     "BackboneWeightsHook",
+    "BadPhotosHook",
     "CollapseMonitorHook",
     "DeferredRuntimeInfoHook",
     "MomentumUpdateHook",

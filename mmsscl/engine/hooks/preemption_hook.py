@@ -45,6 +45,7 @@ class PreemptionHook(Hook):
     - Slurm: ``tools/slurm_train.sh`` in a batch job, with ``sbatch --requeue --signal=USR1@120``. The main process then
       puts the job back into the queue (``scontrol requeue``), and the script resumes it.
 
+    With a loop that cannot go on within an epoch (mmengine's ``EpochBasedTrainLoop``) it leaves at the epoch's end.
     A signal during a saliency refresh or a validation counts at the end of the next training iteration: give a
     grace period longer than they take.
 

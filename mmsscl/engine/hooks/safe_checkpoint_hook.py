@@ -108,12 +108,13 @@ class SafeCheckpointHook(CheckpointHook):
     def may_save(self, runner: Runner, batch_idx: int) -> bool:
         """Whether everything that training is made of can be saved after this iteration.
 
-        Not while gradients are being accumulated, and not after an epoch's last iteration: what follows belongs to the
-        epoch, and is saved by :meth:`after_train_epoch`.
+        Not while gradients are being accumulated, not after an epoch's last iteration (what follows belongs to the epoch,
+        and is saved by :meth:`after_train_epoch`), and not with a loop that could not go on there.
         """
         whole_step = (runner.iter + 1) % _accumulation(runner) == 0
-        by_iterations = isinstance(runner.train_loop, IterBasedTrainLoop)
-        return whole_step and (by_iterations or batch_idx + 1 < len(runner.train_dataloader))
+        if isinstance(runner.train_loop, ResumableEpochLoop):
+            return whole_step and batch_idx + 1 < len(runner.train_dataloader)
+        return whole_step and isinstance(runner.train_loop, IterBasedTrainLoop)
 
     def save_within_epoch(self, runner: Runner, batch_idx: int) -> str:
         """Save after an iteration for which :meth:`may_save` holds; call it on all ranks.

@@ -1,0 +1,1 @@
+"""Look for what is wrong before a run does."""
