@@ -45,6 +45,9 @@ EXAMPLES = {
 LOCAL_RANK_VARIABLES = {"pytorch": "LOCAL_RANK", "slurm": "SLURM_LOCALID", "mpi": "OMPI_COMM_WORLD_LOCAL_RANK"}
 """Where a launcher tells a process its number on its machine, by ``--launcher``."""
 
+READERS = ("train", "test", "export", "predict", "saliency", "eval-saliency")
+"""The verbs that read checkpoints."""
+
 HELP = {
     "train": "pretrain, fine-tune a detector or train a classifier: what the config says",
     "test": "evaluate a transfer or classification config on a checkpoint",
@@ -76,6 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.verb is None:
         parser.print_help()
         return 2
+    if getattr(options, "allow_pickle", False):
+        # the worker processes' too
+        os.environ["MMSSCL_ALLOW_PICKLE"] = "1"
     try:
         return int(options.run(options) or 0)
     except InputError as error:
@@ -142,6 +148,8 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         # the arguments of a verb import its libraries: only the verb that is asked for pays
         if verb in arguments:
             fill[verb](sub)
+            if verb in READERS:
+                sub.add_argument("--allow-pickle", action="store_true", help="let checkpoints run code; for those you trust")
     return parser
 
 
