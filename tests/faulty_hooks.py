@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
 from mmsscl.engine.hooks import SafeCheckpointHook
@@ -51,3 +52,51 @@ class PauseHook(Hook):
             return original(*args, **kwargs)
 
         setattr(owner, name, paused)
+
+
+@HOOKS.register_module()
+class PoisonHook(Hook):
+    """Spoil the views (NaN) or a gradient (infinity) in some iterations (from 1) of one rank; keep the states around."""
+
+    # after the hook under test has made its copies: the mean is a buffer too
+    priority = "LOWEST"
+
+    def __init__(self, iterations, what="views", rank=0):
+        self.iterations, self.what, self.rank = iterations, what, rank
+        self.before, self.after = {}, {}
+        self.handle = None
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter + 1 not in self.iterations:
+            return
+        self.before[runner.iter + 1] = states(runner)
+        if get_rank() != self.rank:
+            return
+        model = unwrapped(runner)
+        if self.what == "views":
+            self.mean = model.data_preprocessor.mean.clone()
+            model.data_preprocessor.mean.fill_(float("nan"))
+        else:
+            self.handle = next(model.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 not in self.iterations:
+            return
+        if get_rank() == self.rank:
+            if self.what == "views":
+                unwrapped(runner).data_preprocessor.mean.copy_(self.mean)
+            else:
+                self.handle.remove()
+        self.after[runner.iter + 1] = states(runner)
+
+
+def unwrapped(runner):
+    return getattr(runner.model, "module", runner.model)
+
+
+def states(runner):
+    """All that a step may change."""
+    kept = {name: value.clone() for name, value in unwrapped(runner).state_dict().items()}
+    for number, state in runner.optim_wrapper.optimizer.state_dict()["state"].items():
+        kept |= {f"optimizer.{number}.{name}": value.clone() for name, value in state.items()}
+    return kept

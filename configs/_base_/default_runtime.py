@@ -8,6 +8,7 @@ default_hooks = dict(
     checkpoint=dict(type='SafeCheckpointHook', interval=10, max_keep_ckpts=3),
     preemption=dict(type='PreemptionHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    non_finite=dict(type='NonFiniteHook', patience=3),
     bad_photos=dict(type='BadPhotosHook', max_ratio=0.01),
     collapse_monitor=dict(type='CollapseMonitorHook'),
     # weights named by model.backbone.init_cfg must fill the backbone; without any, it starts at random

@@ -4,6 +4,7 @@ from .bad_photos_hook import BadPhotosHook
 from .collapse_monitor_hook import CollapseMonitorHook
 from .deferred_log_hook import DeferredRuntimeInfoHook
 from .momentum_update_hook import MomentumUpdateHook
+from .non_finite_hook import NonFiniteHook
 from .preemption_hook import PreemptionHook
 from .safe_checkpoint_hook import SafeCheckpointHook
 from .saliency_refresh_hook import SaliencyRefreshHook
@@ -15,6 +16,7 @@ __all__ = [
     "CollapseMonitorHook",
     "DeferredRuntimeInfoHook",
     "MomentumUpdateHook",
+    "NonFiniteHook",
     "PreemptionHook",
     "SafeCheckpointHook",
     "SaliencyRefreshHook",

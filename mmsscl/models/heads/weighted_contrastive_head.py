@@ -147,6 +147,10 @@ class WeightedContrastiveHead(BaseModule):
         self.pointer = (self.pointer + len(keys)) % size
         self.queue_pointer.fill_(self.pointer)
 
+    def buffers_changed(self) -> None:
+        """Take the place of the next key from ``queue_pointer``, which somebody has put back; waits for the device."""
+        self.pointer = int(self.queue_pointer)
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         saved = state_dict.get(f"{prefix}queue")
         if saved is not None and saved.shape != self.queue.shape:
