@@ -20,11 +20,12 @@ _MOST_NAMED = 16
 class NonFiniteHook(Hook):
     """Keep NaN and infinity out of the weights.
 
-    Before each optimizer step the loss and all gradients are looked at; the processes agree by a reduction. Where one of
-    them is not finite, none takes the step: weights, momentum, target network and its schedule stay, and buffers (the
-    statistics of norms, queues) are put back to what they were before the step's forward passes. The error names the
-    iteration, the losses, and the photos of the processes whose loss was not finite. The ``patience``-th such step in a row
-    stops the run: the newest checkpoint is from before, and good.
+    Before each optimizer step the loss and the norms of all gradients are looked at (a norm above float32's range, 3e38,
+    counts as infinite); the processes agree by a reduction. Where one of them is not finite, none takes the step: weights,
+    momentum, target network and its schedule stay, and buffers (the statistics of norms, queues) are put back to what they
+    were before the step's forward passes. The error names the iteration, the losses, and the photos of the processes whose
+    loss was not finite. The ``patience``-th such step in a row stops the run: the newest checkpoint is from before, and
+    good.
 
     The decision needs the device's answer once an optimizer step. Under gradient accumulation the whole step is dropped.
     Under fp16 the scaler of ``AmpOptimWrapper`` judges the gradients, which overflow now and then by design; here the loss
@@ -53,8 +54,8 @@ class NonFiniteHook(Hook):
         self.skipped = 0
         self.in_a_row = 0
         self._wrapper: OptimWrapper | None = None
-        self._buffers: list[Tensor] = []
-        self._before: list[Tensor] = []
+        # buffers of one type, for one launch, and their copies
+        self._copies: list[tuple[list[Tensor], list[Tensor]]] = []
         self._loss: Tensor | None = None
         self._stepped = self._dropped = False
         self._seen: list[Any] = []
@@ -70,8 +71,10 @@ class NonFiniteHook(Hook):
         if runner.iter == 0:
             self.skipped = 0
         self.in_a_row, self._seen, self._loss = 0, [], None
-        self._buffers = list(runner.model.buffers())
-        self._before = [torch.empty_like(buffer) for buffer in self._buffers]
+        alike: dict[torch.dtype, list[Tensor]] = {}
+        for buffer in runner.model.buffers():
+            alike.setdefault(buffer.dtype, []).append(buffer)
+        self._copies = [(buffers, [torch.empty_like(buffer) for buffer in buffers]) for buffers in alike.values()]
         self._wrapper = wrapper
         backward, step = wrapper.backward, wrapper.step
 
@@ -94,8 +97,8 @@ class NonFiniteHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Copy the buffers before the first forward pass of an optimizer step."""
         if self._loss is None:
-            for buffer, copy in zip(self._buffers, self._before):
-                copy.copy_(buffer)
+            for buffers, copies in self._copies:
+                torch._foreach_copy_(copies, buffers)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
@@ -139,17 +142,15 @@ class NonFiniteHook(Hook):
         if not isinstance(wrapper, AmpOptimWrapper):
             gradients = [p.grad for group in wrapper.param_groups for p in group["params"] if p.grad is not None]
             if gradients:
-                # the largest value: a sum of squares may overflow where no gradient does
-                largest = torch.stack(torch._foreach_norm(gradients, float("inf")))
-                bad = bad | ~torch.isfinite(largest).all()
+                bad = bad | ~torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all()
         flag = bad.to(torch.int32).reshape(1)
         all_reduce(flag, op="max")
         return bool(flag)
 
     def _put_back(self, model: torch.nn.Module) -> None:
         with torch.no_grad():
-            for buffer, copy in zip(self._buffers, self._before):
-                buffer.copy_(copy)
+            for buffers, copies in self._copies:
+                torch._foreach_copy_(buffers, copies)
         for module in model.modules():
             changed = getattr(module, "buffers_changed", None)
             if callable(changed):
