@@ -5,6 +5,7 @@ import random
 import re
 import signal
 import subprocess
+import time
 from typing import ClassVar
 
 import numpy as np
@@ -58,7 +59,9 @@ def whole_run(folder, variant):
     photos = write_photos(folder / "photos", 10)
     config = folder / "small.py"
     config.write_text(PRETRAINING.replace("{photos}", str(photos)) + VARIANTS[variant], encoding="utf-8")
+    began = time.monotonic()
     KillableRun(config, folder / "whole").finish()
+    (folder / "seconds").write_text(str(time.monotonic() - began))
     return config, folder / "whole"
 
 
@@ -131,6 +134,7 @@ def assert_as_whole(work_dir, whole):
 def test_killed_at_random_moments(request, tmp_path, variant):
     """``MMSSCL_KILLS=100`` for a long look."""
     config, whole = request.getfixturevalue(variant)
+    seconds = float((whole.parent / "seconds").read_text())
     dice = random.Random(variant)
     run = KillableRun(config, tmp_path / "killed")
     kills = 0
@@ -139,9 +143,9 @@ def test_killed_at_random_moments(request, tmp_path, variant):
             # killed to the end: once more from the start
             assert_as_whole(run.work_dir, whole)
             run = KillableRun(config, tmp_path / f"killed_{kills}")
-        kills += run.kill_after(dice.uniform(0.5, 4.0))
+        kills += run.kill_after(dice.uniform(0.05, 0.8) * seconds)
     run.finish()
-    assert kills >= 2, run.output()[-2000:]
+    assert kills >= 1, run.output()[-2000:]
     assert_as_whole(run.work_dir, whole)
 
 
