@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -85,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options) or 0)
     except InputError as error:
+        if os.environ.get("MMSSCL_TRACEBACK") == "1":
+            traceback.print_exc()
         _report(error, getattr(options, "launcher", "none"))
         return 2
 
@@ -154,13 +157,13 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _common_arguments(parser: argparse.ArgumentParser) -> None:
-    from mmengine.config import DictAction
+    from mmsscl.engine.key_value_action import KeyValueAction
 
     parser.add_argument("--work-dir", help="folder for logs and checkpoints (default: work_dirs/<name of the config>)")
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=KeyValueAction,
         default=None,
         metavar="KEY=VALUE",
         help="override settings of the config: nested keys by dots, list items by number, lists as key='[a,b]'",

@@ -15,6 +15,8 @@ _REDUCTION_FLAGS = {
     4: cv2.IMREAD_REDUCED_COLOR_4 & ~cv2.IMREAD_COLOR,
     8: cv2.IMREAD_REDUCED_COLOR_8 & ~cv2.IMREAD_COLOR,
 }
+MOST_PIXELS = 2**28
+"""Of an image that is decoded: 16,384 x 16,384, which takes 0.8 GB."""
 _LEAST_PIXELS_WORTH_REDUCING = 2_000_000
 
 
@@ -34,7 +36,7 @@ class EncodedImage:
         width: Columns after the EXIF rotation.
 
     Raises:
-        UnreadableImageError: The file is empty, is no JPEG, PNG or WebP, or is cut short.
+        UnreadableImageError: The file is empty, is no JPEG, PNG or WebP, is cut short, or has above ``MOST_PIXELS``.
 
     Example:
         >>> image = EncodedImage(open("photo.jpg", "rb").read(), "photo.jpg")
@@ -59,6 +61,12 @@ class EncodedImage:
         if is_cut_short(data, self._header.format):
             raise self._damaged(f"cut short after {len(data)} bytes")
         self.height, self.width = self._header.height, self._header.width
+        if self.height * self.width > MOST_PIXELS:
+            # a file of a few kB can ask for more memory than there is
+            raise UnreadableImageError(
+                f"{path}: {self.width} x {self.height} pixels, more than the {MOST_PIXELS:,} that are decoded (it would "
+                f"take {3 * self.height * self.width / 1e9:.1f} GB). Make it smaller, or take it out of the data set."
+            )
         if self._header.orientation >= 5:
             self.height, self.width = self.width, self.height
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmsscl.engine.check_coco import check_coco
 from mmsscl.errors import InputError
 from mmsscl.names import did_you_mean, near_names
 
@@ -100,6 +101,7 @@ def _read(file: Path) -> dict[str, Any]:
             raise InputError(
                 f"{file}: has no {key!r}. A COCO-format file has non-empty lists images, annotations and categories."
             )
+    check_coco(content, file)
     return content
 
 

@@ -61,6 +61,7 @@ def check_config(config: Config) -> None:
             if re.fullmatch(r"\w+_dataloader", place):
                 _check_loader(place, node)
                 _check_pair_sampler(place, node)
+    _check_numbers(config)
     _check_hooks(config)
     _check_saliency(config)
     check_checkpoints(config)
@@ -96,6 +97,24 @@ def check_checkpoints(config: Config) -> None:
         except InputError as error:
             raise InputError(f"{place}: {error}{_remedy(place)}") from error
         checked.add(path)
+
+
+def _check_numbers(config: Config) -> None:
+    """Those that a run takes without a word, or fails on far from the config."""
+    least = {"batch_size": 1, "num_workers": 0}
+    for name, node in config.items():
+        if not isinstance(node, dict):
+            continue
+        if name == "train_cfg":
+            wanted = {"max_epochs": 1, "max_iters": 1}
+        elif name.endswith("_dataloader"):
+            wanted = least
+        else:
+            continue
+        for key, smallest in wanted.items():
+            value = node.get(key)
+            if key in node and (not isinstance(value, int) or isinstance(value, bool) or value < smallest):
+                raise InputError(f"config, {name}.{key}: is {value!r}; give a whole number from {smallest}.")
 
 
 def _check_hooks(config: Config) -> None:

@@ -102,8 +102,23 @@ def build_runner(settings: Config, launcher: str = "none") -> Runner:
     check_config(settings)
     drop_absent_hooks(settings)
     prepare_devices(settings, launcher)
-    with build_errors_explained():
+    with build_errors_explained(), _values_explained(settings):
         return Runner.from_cfg(settings) if "runner_type" not in settings else RUNNERS.build(settings)
+
+
+@contextmanager
+def _values_explained(settings: Config) -> Iterator[None]:
+    """Let what a constructor says of a config's value leave as ``InputError``, in one line."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AssertionError) as error:
+        if isinstance(error, InputError) or explain_build_error(error) is not None:
+            raise
+        detail = " ".join(str(error.args[0] if error.args else error).split()) or "an assertion failed"
+        raise InputError(
+            f"config {settings.filename}: cannot be built: {detail[:300]} ({type(error).__name__}). Correct the value that "
+            "it names. MMSSCL_TRACEBACK=1 shows where it comes from."
+        ) from error
 
 
 def drop_absent_hooks(settings: Config) -> None:

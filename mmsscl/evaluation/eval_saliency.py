@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.config import DictAction
 
 from mmsscl.datasets.transforms.load_saliency import partners
 from mmsscl.engine.config import load_config
 from mmsscl.engine.device import pick_device
+from mmsscl.engine.key_value_action import KeyValueAction
 from mmsscl.engine.output_folder import writable_folder
 from mmsscl.errors import InputError
 from mmsscl.evaluation.labelled_photos import BoxedPhotos, MaskedPhotos, boxed_photos, masked_photos
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-images", type=int, help="score this many photos only, evenly spread")
     parser.add_argument("--device", help="default: cuda if there is one, else cpu")
     parser.add_argument("--out", metavar="JSON", help="also write the scores there")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="change the config")
+    parser.add_argument("--cfg-options", nargs="+", action=KeyValueAction, metavar="KEY=VALUE", help="change the config")
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:

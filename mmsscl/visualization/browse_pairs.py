@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from torch.utils.data import default_collate
 
 from mmsscl.datasets.encoded_image import EncodedImage
 from mmsscl.engine.config import load_config
+from mmsscl.engine.key_value_action import KeyValueAction
 from mmsscl.engine.pair_data import complete_pair_data
 from mmsscl.errors import InputError
 from mmsscl.registry import DATASETS, MODELS
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="work_dirs/browse", help="folder for the pictures (default: %(default)s)")
     parser.add_argument("--number", type=int, default=8, help="how many samples (default: %(default)s)")
     parser.add_argument("--epoch", type=int, default=0, help="draw them as in this epoch (default: %(default)s)")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="change the config")
+    parser.add_argument("--cfg-options", nargs="+", action=KeyValueAction, metavar="KEY=VALUE", help="change the config")
 
 
 def main(args: argparse.Namespace) -> int:

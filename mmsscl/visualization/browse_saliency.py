@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 from mmsscl.datasets.scene_images import SceneImages
 from mmsscl.engine.config import load_config
 from mmsscl.engine.device import pick_device
+from mmsscl.engine.key_value_action import KeyValueAction
 from mmsscl.engine.output_folder import writable_folder
 from mmsscl.engine.pair_data import complete_pair_data
 from mmsscl.errors import InputError
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--estimator", metavar="NAME", help="default: that of the config's SaliencyRefreshHook")
     parser.add_argument("--branch", choices=BRANCHES, default="target", help="default: %(default)s, as in the refresh")
     parser.add_argument("--device", help="default: cuda if there is one, else cpu")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="change the config")
+    parser.add_argument("--cfg-options", nargs="+", action=KeyValueAction, metavar="KEY=VALUE", help="change the config")
 
 
 def main(args: argparse.Namespace) -> int:

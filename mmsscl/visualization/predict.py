@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import init_default_scope
@@ -17,6 +17,7 @@ from mmsscl.datasets.scene_images import SceneImages
 from mmsscl.engine.config import load_config
 from mmsscl.engine.dataset_from_json import set_num_classes
 from mmsscl.engine.device import pick_device
+from mmsscl.engine.key_value_action import KeyValueAction
 from mmsscl.errors import InputError
 from mmsscl.visualization.canvas import contact_sheet, write_png
 from mmsscl.visualization.detections import draw_detections
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--score-thr", type=float, default=0.3, help="least score that is drawn (default: %(default)s)")
     parser.add_argument("--max-images", type=int, help="draw this many photos only, the first by path")
     parser.add_argument("--device", help="default: cuda if there is one, else cpu")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="change the config")
+    parser.add_argument("--cfg-options", nargs="+", action=KeyValueAction, metavar="KEY=VALUE", help="change the config")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -43,7 +43,17 @@ class ProjectionMLP(nn.Module):
         self.linear2 = nn.Linear(hidden_channels, out_channels, bias=False)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Map rows (M, in_channels) to (M, out_channels)."""
+        """Map rows (M, in_channels) to (M, out_channels).
+
+        Raises:
+            InputError: Rows of another width.
+        """
+        if rows.shape[-1] != self.linear1.in_features:
+            raise InputError(
+                f"ProjectionMLP: in_channels={self.linear1.in_features}, but it is given {rows.shape[-1]} channels. "
+                "Set in_channels of the neck to those of the backbone's last stage (512 for ResNet-18/34, 2048 for "
+                "ResNet-50/101), and the head's to out_channels of the neck."
+            )
         out: Tensor = self.linear2(self.activation(self.norm(self.linear1(rows))))
         return out
 
