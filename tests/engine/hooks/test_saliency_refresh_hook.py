@@ -867,7 +867,8 @@ def test_an_error_on_one_rank_stops_all(two_ranks):
     ):
         assert words in second[kind][0]
         assert not second[kind][0].startswith("rank")
-        assert first[kind][0].startswith("rank 1 stopped and so do all others: UnreadableImageError")
+        error = "UnreadableImageError" if kind == "photo" else "InputError"
+        assert first[kind][0].startswith(f"rank 1 stopped and so do all others: {error}: ")
         assert words in first[kind][0]
     assert first["other"][0] == "no space left"
     assert second["other"][0] == "rank 0 stopped and so do all others: OSError: no space left"
