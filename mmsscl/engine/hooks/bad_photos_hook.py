@@ -28,7 +28,7 @@ class BadPhotosHook(Hook):
         interval: Iterations between looks at what the other processes have met.
 
     Raises:
-        InputError: A value outside its range; in training: too many bad photos, on all ranks.
+        InputError: A value outside its range; in training: a batch without ``bad_index``; too many bad photos, on all ranks.
 
     Example:
         >>> default_hooks = dict(bad_photos=dict(type="BadPhotosHook", max_ratio=0.01))
@@ -65,8 +65,14 @@ class BadPhotosHook(Hook):
         """Collect the batch's bad photos; look at all processes' at times."""
         if self._dataset is None:
             return
+        pairs = data_batch.get("pairs") if isinstance(data_batch, dict) else None
+        if not isinstance(pairs, dict) or "bad_index" not in pairs:
+            raise InputError(
+                "BadPhotosHook: the batch does not tell which photos were replaced (no pairs['bad_index']). End the pipeline "
+                "with PackPair, or switch the hook off (default_hooks.bad_photos=None): then the first bad photo stops the run."
+            )
         # still on the host: the model moves a copy
-        bad = data_batch["pairs"]["bad_index"]
+        bad = pairs["bad_index"]
         self._met.update(bad[bad >= 0].tolist())
         if self.every_n_train_iters(runner, self.interval) or self.end_of_epoch(runner.train_dataloader, batch_idx):
             self._share(runner)

@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -46,6 +47,7 @@ class PreemptionHook(Hook):
       puts the job back into the queue (``scontrol requeue``), and the script resumes it.
 
     With a loop that cannot go on within an epoch (mmengine's ``EpochBasedTrainLoop``) it leaves at the epoch's end.
+    In another thread than the main one no signal is heard; a warning says so.
     A signal during a saliency refresh or a validation counts at the end of the next training iteration: give a
     grace period longer than they take.
 
@@ -89,15 +91,18 @@ class PreemptionHook(Hook):
             )
         self._received, self._leaving = None, False
         self._told.value = 0
+        if get_world_size() > 1 and torch.distributed.get_backend() != "gloo":
+            # on the host: asking a device for the answer would make it wait
+            self._group = torch.distributed.new_group(backend="gloo")
+        if threading.current_thread() is not threading.main_thread():
+            runner.logger.warning("PreemptionHook: only a process's main thread hears signals; this run hears none.")
+            return
         self._former = {number: signal.signal(number, self._receive) for number in self.signals}
         loader = runner.train_dataloader
         if loader.num_workers:
             former = loader.worker_init_fn
             init = former.init if isinstance(former, _ShieldedInit) else former
             loader.worker_init_fn = _ShieldedInit(init, self.signals, self._told)
-        if get_world_size() > 1 and torch.distributed.get_backend() != "gloo":
-            # on the host: asking a device for the answer would make it wait
-            self._group = torch.distributed.new_group(backend="gloo")
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None

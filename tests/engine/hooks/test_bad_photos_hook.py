@@ -118,6 +118,14 @@ def test_a_good_data_set_trains_as_without_the_hook(tmp_path):
     assert not (tmp_path / "watched" / "bad_photos.txt").exists()
 
 
+def test_a_batch_that_does_not_tell_is_refused(tmp_path):
+    hook = BadPhotosHook()
+    hook._dataset = object.__new__(SceneImages)
+    for batch in ({"inputs": []}, {"pairs": {"index": torch.zeros(2)}}, [torch.zeros(2)]):
+        with pytest.raises(InputError, match=r"no pairs\['bad_index'\].*PackPair, or switch the hook off"):
+            hook.after_train_iter(None, 0, batch)
+
+
 def test_a_resumed_run_knows_those_it_met(tmp_path):
     config = write_config(tmp_path)
     whole = train(config, work_dir=str(tmp_path / "whole"))

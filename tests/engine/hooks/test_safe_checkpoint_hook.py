@@ -1,6 +1,8 @@
 """What a checkpoint keeps for an exact resume, which files stay, and what is refused. Killed runs: test_exact_resume.py."""
 import errno
 import shutil
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -165,3 +167,13 @@ def test_the_preemption_hook_needs_one_that_saves(config, tmp_path):
     }
     with pytest.raises(InputError, match=r"PreemptionHook: needs a hook that can save.*SafeCheckpointHook"):
         train(config, work_dir=str(tmp_path), options=options)
+
+
+def test_a_run_in_another_thread_hears_no_signals(config, tmp_path, capfd):
+    options = {"default_hooks.preemption": {"type": "PreemptionHook"}, "train_cfg.max_epochs": 1}
+    before = signal.getsignal(signal.SIGTERM)
+    with ThreadPoolExecutor(1) as pool:
+        runner = pool.submit(train, config, work_dir=str(tmp_path), options=options).result()
+    assert runner.iter == 5
+    assert "this run hears none" in "".join(capfd.readouterr())
+    assert signal.getsignal(signal.SIGTERM) is before
