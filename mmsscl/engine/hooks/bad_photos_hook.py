@@ -68,8 +68,9 @@ class BadPhotosHook(Hook):
         pairs = data_batch.get("pairs") if isinstance(data_batch, dict) else None
         if not isinstance(pairs, dict) or "bad_index" not in pairs:
             raise InputError(
-                "BadPhotosHook: the batch does not tell which photos were replaced (no pairs['bad_index']). End the pipeline "
-                "with PackPair, or switch the hook off (default_hooks.bad_photos=None): then the first bad photo stops the run."
+                "BadPhotosHook: the batch does not tell which photos were replaced (no pairs['bad_index']). End the "
+                "pipeline with PackPair, or switch the hook off (default_hooks.bad_photos=None): then the first bad photo "
+                "stops the run."
             )
         # still on the host: the model moves a copy
         bad = pairs["bad_index"]
