@@ -10,7 +10,7 @@ import torch
 from mmsscl.cli import main
 from mmsscl.engine.train import train
 from mmsscl.errors import InputError
-from tests.sample_runs import PRETRAINING, write_photos
+from tests.sample_runs import PRETRAINING, ROOT, write_photos
 
 SMALL = """
 model["backbone"].update(base_channels=8, stem_channels=8)
@@ -69,6 +69,7 @@ VERBS = {
     "resume": ["train", "{config}", "--resume", "{file}"],
     "load_from": ["train", "{config}", "--cfg-options", "load_from={file}"],
     "Pretrained": ["train", "{config}", "--cfg-options", f"{INIT}.type=Pretrained", f"{INIT}.checkpoint={{file}}"],
+    "test": ["test", str(ROOT / "configs/classify/linear_r50_folder.py"), "{file}", "--work-dir", "{folder}/work"],
     "export": ["export", "{file}", "{folder}/backbone.pth"],
     "predict": ["predict", "{config}", "{file}", "{photos}"],
     "saliency": ["saliency", "{config}", "{file}", "--estimator", "GeodesicSaliency"],
