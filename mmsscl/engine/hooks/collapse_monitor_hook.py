@@ -3,6 +3,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -88,9 +89,10 @@ class CollapseMonitorHook(Hook):
         most_border: Largest ``saliency_border``, in [0, 1]; an even map of 14 x 14 cells has .27. ``GeodesicSaliency``
             has 0 by construction.
         most_centre: Largest ``saliency_centre``, in [0, 1].
+        stop: Also end the run, on all processes, when the projections of one have collapsed (``least_std``).
 
     Raises:
-        InputError: A value outside its range.
+        InputError: A value outside its range; in training, with ``stop``: collapse.
 
     Example:
         >>> custom_hooks = [dict(type="MomentumUpdateHook"), dict(type="CollapseMonitorHook")]
@@ -111,6 +113,7 @@ class CollapseMonitorHook(Hook):
         least_trust: float = 0.05,
         most_border: float = 0.5,
         most_centre: float = 0.95,
+        stop: bool = False,
     ) -> None:
         counts = {"interval": (interval, 1), "begin": (begin, 0), "window": (window, 1), "repeat": (repeat, 0)}
         for name, (value, least) in counts.items():
@@ -124,7 +127,11 @@ class CollapseMonitorHook(Hook):
             if not 0 <= limit <= 1:
                 raise InputError(f"CollapseMonitorHook: {name}={limit!r} must lie in [0, 1].")
         self.interval, self.begin, self.window, self.repeat = interval, begin, window, repeat
+        if not isinstance(stop, bool):
+            raise InputError(f"CollapseMonitorHook: stop={stop!r} must be True or False.")
+        self.stop = stop
         self._warned: dict[str, int] = {}
+        self._collapsed: str | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Forget the warnings of an earlier run."""
@@ -138,7 +145,8 @@ class CollapseMonitorHook(Hook):
             self.look(runner)
 
     def look(self, runner: Runner) -> None:
-        """Warn about each figure in the message hub that is unhealthy now."""
+        """Warn about each figure in the message hub that is unhealthy now; stop on collapse, if told to."""
+        self._collapsed = None
         for name, history in runner.message_hub.log_scalars.items():
             if not name.startswith("train/"):
                 continue
@@ -154,6 +162,13 @@ class CollapseMonitorHook(Hook):
             for symptom in SYMPTOMS:
                 if figure.endswith(symptom.figure):
                     self._judge(runner, figure, symptom, values)
+        if self.stop:
+            told = [text for text in all_gather_object(self._collapsed) if text is not None]
+            if told:
+                raise InputError(
+                    f"stopped in iteration {runner.iter + 1}: {told[0]} CollapseMonitorHook has stop=True; the checkpoints "
+                    "saved so far are there."
+                )
 
     def _judge(self, runner: Runner, figure: str, symptom: Symptom, values: np.ndarray) -> None:
         of_refresh = figure.startswith("saliency_")
@@ -164,7 +179,10 @@ class CollapseMonitorHook(Hook):
         if value > limit if symptom.above else value < limit:
             # the number of a refresh, or of the iteration
             now, pause = (len(values), 1) if of_refresh else (runner.iter, self.repeat)
-            self._warn(runner, figure, now, pause, symptom.text.format(value=value, limit=limit))
+            text = symptom.text.format(value=value, limit=limit)
+            self._warn(runner, figure, now, pause, text)
+            if symptom.limit == "least_std":
+                self._collapsed = f"{figure}: {text}"
 
     def _warn(self, runner: Runner, figure: str, now: int, pause: int, text: str) -> None:
         if figure not in self._warned or now - self._warned[figure] >= max(pause, 1):

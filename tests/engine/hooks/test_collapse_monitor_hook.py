@@ -13,6 +13,8 @@ from mmsscl.engine.hooks import CollapseMonitorHook, DeferredRuntimeInfoHook
 from mmsscl.engine.hooks.collapse_monitor_hook import SYMPTOMS
 from mmsscl.errors import InputError
 from mmsscl.registry import HOOKS
+from tests.killed_runs import KillableRun
+from tests.sample_runs import PRETRAINING, write_photos
 
 NUMBERS = itertools.count()
 HEALTHY = dict(
@@ -178,3 +180,45 @@ def test_values_outside_their_ranges_are_refused() -> None:
     for name in ("least_std", "most_cosine", "least_sample_size", "least_trust", "most_border", "most_centre"):
         with pytest.raises(InputError, match=rf"{name}=1\.5"):
             CollapseMonitorHook(**{name: 1.5})
+
+
+def test_collapse_stops_the_run_if_asked_to_and_nothing_else_does() -> None:
+    for figure, value in UNHEALTHY.items():
+        runner = StubRunner()
+        runner.log(**HEALTHY | {figure: value})
+        CollapseMonitorHook().look(runner)
+        if figure != "projection_std":
+            CollapseMonitorHook(stop=True).look(runner)
+    runner = StubRunner(iteration=899)
+    runner.log(region_projection_std=0.05)
+    hook = CollapseMonitorHook(stop=True)
+    for _ in range(2):
+        # in the pause between two warnings too
+        with pytest.raises(InputError, match=r"stopped in iteration 900: region_projection_std: .*spread 0\.050"):
+            hook.look(runner)
+    assert len(runner.warnings) == 1
+    early = StubRunner(iteration=10)
+    early.log(projection_std=0.0)
+    hook.look(early)
+
+
+# two processes import torch and mmpretrain
+@pytest.mark.slow
+def test_the_collapse_of_one_process_stops_both(tmp_path) -> None:
+    photos = write_photos(tmp_path / "photos", 8)
+    config = tmp_path / "collapse.py"
+    # on rank 1 alone any spread is below the limit
+    more = """
+import os
+model["backbone"].update(base_channels=8, stem_channels=8)
+model["neck"].update(in_channels=64)
+train_dataloader.update(batch_size=2)
+train_cfg["max_epochs"] = 30
+custom_hooks.append(dict(
+    type="CollapseMonitorHook", stop=True, begin=0, interval=1, least_std=1.0 if os.environ["RANK"] == "1" else 0.0))
+del os
+"""
+    config.write_text(PRETRAINING.replace("{photos}", str(photos)) + more, encoding="utf-8")
+    run = KillableRun(config, tmp_path / "run", world=2)
+    assert run.wait(run.start()) == [1, 1], run.output()[-3000:]
+    assert run.output().count("InputError: stopped in iteration ") == 2
