@@ -2,6 +2,7 @@
 from collections.abc import Iterator
 
 import pytest
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 import mmsscl  # noqa: F401  (before any test module imports mmdet: it serves mmcv's compiled operators)
@@ -21,3 +22,9 @@ def default_scope_as_before() -> Iterator[None]:
     yield
     DefaultScope._instance_dict.clear()
     DefaultScope._instance_dict.update(before)
+
+
+@pytest.fixture(autouse=True)
+def loggers_of_its_own() -> None:
+    """Runs are named by the second: the logger of another test's run would write to where that test's output went."""
+    MMLogger._instance_dict.clear()
