@@ -28,3 +28,5 @@ def default_scope_as_before() -> Iterator[None]:
 def loggers_of_its_own() -> None:
     """Runs are named by the second: the logger of another test's run would write to where that test's output went."""
     MMLogger._instance_dict.clear()
+    # a test that says there is a GPU must not be the first to ask for one: it would look for the GPU's number
+    MMLogger.get_current_instance()
