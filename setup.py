@@ -74,6 +74,7 @@ setup(
         "pillow>=9.2",
         "matplotlib>=3.7",
         "pycocotools>=2.0.7",
+        "rich>=13",
     ],
     extras_require={
         "onedl": [
@@ -83,7 +84,7 @@ setup(
             "onedl-mmdetection>=3.4.0,<4.0",
         ],
         "openmmlab": ["mmengine>=0.10.0,<1.0", "mmcv>=2.0.1,<2.2", "mmpretrain>=1.0.0,<2.0", "mmdet>=3.0.0,<4.0"],
-        "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.14", "mypy>=1.11"],
+        "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.14", "mypy>=1.11"],
     },
     entry_points={"console_scripts": ["mmsscl = mmsscl.cli:main"]},
     cmdclass={"build_py": BuildWithConfigs},

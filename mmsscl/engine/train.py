@@ -23,7 +23,7 @@ from mmsscl.engine.pair_data import complete_pair_data
 from mmsscl.engine.preflight import check_config, explain_build_error
 from mmsscl.errors import InputError
 from mmsscl.rank_errors import failing_together
-from mmsscl.zoo.safe_load import install_safe_loader
+from mmsscl.zoo.safe_load import install_safe_loader, is_remote
 
 _MMENGINE_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
 
@@ -189,7 +189,8 @@ def _set_resume(settings: Config, resume: str | None) -> None:
         # which checkpoint is found when the work_dir is known; a new run starts from the config's load_from
         settings.resume = False
         return
-    check_whole(resume)
+    if not is_remote(resume):
+        check_whole(resume)
     settings.resume = True
     settings.load_from = resume
 

@@ -133,6 +133,15 @@ def test_a_download_without_code_is_loaded_and_kept(config, server, tmp_path, mo
     train(config, work_dir=str(tmp_path / "third"), options=options)
 
 
+def test_a_run_goes_on_from_an_address(config, server, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    train(config, work_dir=str(tmp_path / "run"))
+    options = {"train_cfg.max_epochs": 2}
+    runner = train(config, work_dir=str(tmp_path / "rest"), resume=f"{server}/run/epoch_1.pth", options=options)
+    assert (runner.epoch, runner.iter) == (2, 4)
+    assert len(runner.message_hub.get_scalar("train/loss").data[0]) == 4
+
+
 @pytest.mark.parametrize("path", ["absent.pth", "photo.txt"])
 def test_a_download_that_fails_is_explained(config, server, tmp_path, monkeypatch, path):
     (tmp_path / "photo.txt").write_text("not a checkpoint")
