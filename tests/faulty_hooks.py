@@ -8,13 +8,14 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
+import mmsscl.atomic_file
 from mmsscl.engine.hooks import SafeCheckpointHook
 from mmsscl.registry import HOOKS
 from mmsscl.saliency.store import SaliencyStore
 
-# moment: the class and the method before whose work it lies
+# moment: the owner of the function, and the function before whose work it lies
 MOMENTS = {
-    "before the new file has its name": ("mmsscl.atomic_file.os", "replace"),
+    "before the new file has its name": (mmsscl.atomic_file.os, "replace"),
     "before last_checkpoint names it": (SafeCheckpointHook, "_point_to"),
     "before the oldest is deleted": (SafeCheckpointHook, "_delete"),
     "before the refreshed maps are sealed": (SaliencyStore, "commit"),
@@ -37,10 +38,6 @@ class PauseHook(Hook):
 
     def __init__(self, moment: str, sign: str, after: int = 2):
         owner, name = MOMENTS[moment]
-        if isinstance(owner, str):
-            import mmsscl.atomic_file
-
-            owner = mmsscl.atomic_file.os
         original, count = getattr(owner, name), 0
 
         def paused(*args, **kwargs):

@@ -50,6 +50,29 @@ custom_hooks = [dict(type="MomentumUpdateHook", momentum=0.99)]
 randomness = dict(seed=0)
 """
 
+# A ResNet-18 of an eighth of the width.
+NARROW = """
+model["backbone"].update(base_channels=8, stem_channels=8)
+model["neck"].update(in_channels=64)
+"""
+
+# SGCL over SCRL: boxes and crops drawn by saliency, maps made before every epoch but the first and the last.
+GUIDED = """
+model.update(type="SGCL", regions="boxes")
+model["head"].update(type="WeightedPredictHead")
+views = [dict(type="SaliencyCrop", area=(0.2, 0.6), flip=0.5)] * 2
+train_dataloader["dataset"]["pipeline"] = [
+    dict(type="LoadSceneImage"),
+    dict(type="LoadSaliency"),
+    dict(type="SpatialConsistentPair", size=64, views=views, max_iou=0.8,
+         boxes=dict(type="SaliencyBoxes", num_boxes=4, min_size=8, max_iou=0.5)),
+    dict(type="DrawPhotometric", views=photometric),
+    dict(type="ScoreCrops"),
+    dict(type="PackPair")]
+custom_hooks.append(dict(
+    type="SaliencyRefreshHook", warmup_epochs=1, ramp_epochs=1, interval=1, image_size=192, map_size=6, batch_size=4))
+"""
+
 
 def write_photos(folder: Path, count: int = 8, size: int = 96) -> Path:
     """Write ``count`` JPEGs of coarse colour noise."""
@@ -61,11 +84,11 @@ def write_photos(folder: Path, count: int = 8, size: int = 96) -> Path:
     return folder
 
 
-def write_pretraining_config(folder: Path, photos: int = 8) -> Path:
-    """Write a tiny SCRL config, and the photos it reads, into a folder."""
+def write_pretraining_config(folder: Path, photos: int = 8, more: str = "") -> Path:
+    """Write a tiny SCRL config, changed by the lines of ``more``, and the photos it reads, into a folder."""
     images = write_photos(folder / "photos", photos)
     file = folder / "tiny_scrl.py"
-    file.write_text(PRETRAINING.replace("{photos}", str(images)), encoding="utf-8")
+    file.write_text(PRETRAINING.replace("{photos}", str(images)) + more, encoding="utf-8")
     return file
 
 

@@ -6,27 +6,9 @@ import torch
 
 from mmsscl.engine.train import train
 from mmsscl.saliency.store import SaliencyStore
-from tests.sample_runs import PRETRAINING, write_photos
+from tests.sample_runs import GUIDED, NARROW, write_pretraining_config
 
-# SGCL at full strength on a ResNet-18 of an eighth of the width.
-GUIDED = """
-model["backbone"].update(base_channels=8, stem_channels=8)
-model["neck"].update(in_channels=64)
-model.update(type="SGCL", regions="boxes")
-model["head"].update(type="WeightedPredictHead")
-views = [dict(type="SaliencyCrop", area=(0.2, 0.6), flip=0.5)] * 2
-train_dataloader["dataset"]["pipeline"] = [
-    dict(type="LoadSceneImage"),
-    dict(type="LoadSaliency"),
-    dict(type="SpatialConsistentPair", size=64, views=views, max_iou=0.8,
-         boxes=dict(type="SaliencyBoxes", num_boxes=4, min_size=8, max_iou=0.5)),
-    dict(type="DrawPhotometric", views=photometric),
-    dict(type="ScoreCrops"),
-    dict(type="PackPair")]
-custom_hooks = [*custom_hooks, dict(
-    type="SaliencyRefreshHook", warmup_epochs=1, ramp_epochs=1, interval=1, image_size=192, map_size=6, batch_size=4)]
-train_cfg["max_epochs"] = 4
-"""
+GUIDED_RUN = NARROW + GUIDED + "train_cfg['max_epochs'] = 4\n"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,11 +21,7 @@ def _one_thread():
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("guided")
-    file = folder / "guided.py"
-    photos = write_photos(folder / "photos", 8)
-    file.write_text(PRETRAINING.replace("{photos}", str(photos)) + GUIDED, encoding="utf-8")
-    return file
+    return write_pretraining_config(tmp_path_factory.mktemp("guided"), 8, GUIDED_RUN)
 
 
 @pytest.fixture(scope="module")

@@ -101,19 +101,13 @@ def check_checkpoints(config: Config) -> None:
 
 def _check_numbers(config: Config) -> None:
     """Those that a run takes without a word, or fails on far from the config."""
-    least = {"batch_size": 1, "num_workers": 0}
-    for name, node in config.items():
-        if not isinstance(node, dict):
-            continue
-        if name == "train_cfg":
-            wanted = {"max_epochs": 1, "max_iters": 1}
-        elif name.endswith("_dataloader"):
-            wanted = least
-        else:
-            continue
-        for key, smallest in wanted.items():
-            value = node.get(key)
-            if key in node and (not isinstance(value, int) or isinstance(value, bool) or value < smallest):
+    least = {"train_cfg": {"max_epochs": 1, "max_iters": 1}}
+    least |= {name: {"batch_size": 1, "num_workers": 0} for name in config if name.endswith("_dataloader")}
+    for name, wanted in least.items():
+        node = config.get(name)
+        for key, smallest in wanted.items() if isinstance(node, dict) else ():
+            value = node.get(key, smallest)
+            if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
                 raise InputError(f"config, {name}.{key}: is {value!r}; give a whole number from {smallest}.")
 
 

@@ -1,5 +1,4 @@
 """One pass over a data set that makes all its saliency maps anew, shared out over the ranks."""
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmsscl.datasets.transforms.loading import LoadSceneImage
 from mmsscl.errors import UnreadableImageError
+from mmsscl.random_states import RandomStates
 from mmsscl.rank_errors import failing_together
 from mmsscl.saliency.baseline_maps import gaussian_map
 from mmsscl.saliency.estimators import SaliencyEstimator
@@ -129,7 +129,7 @@ def refresh_maps(
     found: list[Tensor] = []
     rows: list[Tensor] = []
     every = torch.zeros(len(images), previous.size**2 + 1, dtype=torch.uint8)
-    with failing_together(), untouched_randomness(device), evaluating(target, estimator), _uncompiled(target):
+    with failing_together(), untouched_randomness(), evaluating(target, estimator), _uncompiled(target):
         for position, (indices, pixels) in zip(own, loader):
             views = pixels.to(device, non_blocking=True).float().sub_(preprocessor.mean).div_(preprocessor.std)
             if getattr(model, "channels_last", False):
@@ -189,15 +189,13 @@ def map_figures(maps: np.ndarray, trust: np.ndarray) -> dict[str, float]:
 
 
 @contextmanager
-def untouched_randomness(device: torch.device) -> Iterator[None]:
-    """Put the random states of Python, numpy and torch (CPU and ``device``) back afterwards."""
-    python, numpy_state = random.getstate(), np.random.get_state()
+def untouched_randomness() -> Iterator[None]:
+    """Put the random states of Python, numpy and torch back afterwards."""
+    states = RandomStates.take()
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            yield
+        yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy_state)
+        states.put_back()
 
 
 def _uncompiled(network: nn.Module) -> Any:

@@ -17,12 +17,10 @@ from mmsscl.engine.checkpoints.find_checkpoint import newest_checkpoint
 from mmsscl.engine.loops.resumable_epoch_loop import remaining_batches
 from tests.faulty_hooks import MOMENTS
 from tests.killed_runs import KillableRun
-from tests.sample_runs import PRETRAINING, write_photos
+from tests.sample_runs import GUIDED, NARROW, write_pretraining_config
 
-# SCRL on a ResNet-18 of an eighth of the width, 4 epochs of 5 iterations; the step draws random numbers of its own.
-SMALL = """
-model["backbone"].update(base_channels=8, stem_channels=8)
-model["neck"].update(in_channels=64)
+# 4 epochs of 5 iterations; the step draws random numbers of its own.
+SMALL = NARROW + """
 train_dataloader.update(batch_size=2, num_workers=2, persistent_workers=True)
 train_cfg = dict(type="ResumableEpochLoop", max_epochs=4)
 param_scheduler = [dict(type="CosineAnnealingLR", T_max=20, by_epoch=False)]
@@ -36,29 +34,12 @@ ACCUMULATED = """
 optim_wrapper.update(accumulative_counts=2)
 train_dataloader.update(batch_size=1, num_workers=0, persistent_workers=False)
 """
-GUIDED = """
-model.update(type="SGCL", regions="boxes")
-model["head"].update(type="WeightedPredictHead")
-views = [dict(type="SaliencyCrop", area=(0.2, 0.6), flip=0.5)] * 2
-train_dataloader["dataset"]["pipeline"] = [
-    dict(type="LoadSceneImage"),
-    dict(type="LoadSaliency"),
-    dict(type="SpatialConsistentPair", size=64, views=views, max_iou=0.8,
-         boxes=dict(type="SaliencyBoxes", num_boxes=4, min_size=8, max_iou=0.5)),
-    dict(type="DrawPhotometric", views=photometric),
-    dict(type="ScoreCrops"),
-    dict(type="PackPair")]
-custom_hooks.append(dict(
-    type="SaliencyRefreshHook", warmup_epochs=1, ramp_epochs=1, interval=1, image_size=192, map_size=6, batch_size=4))
-"""
 VARIANTS = {"accumulated": SMALL + ACCUMULATED, "guided": SMALL + GUIDED}
 
 
 def whole_run(folder, variant):
     """A config in the folder, and where a run of it is that nothing stopped."""
-    photos = write_photos(folder / "photos", 10)
-    config = folder / "small.py"
-    config.write_text(PRETRAINING.replace("{photos}", str(photos)) + VARIANTS[variant], encoding="utf-8")
+    config = write_pretraining_config(folder, 10, VARIANTS[variant])
     began = time.monotonic()
     KillableRun(config, folder / "whole").finish()
     (folder / "seconds").write_text(str(time.monotonic() - began))
@@ -240,10 +221,8 @@ def test_accumulated_gradients_are_not_lost(accumulated, tmp_path):
 # two processes are started three times
 @pytest.mark.slow
 def test_one_of_two_processes_told_to_stop_takes_the_other_along(tmp_path):
-    photos = write_photos(tmp_path / "photos", 20)
-    config = tmp_path / "small.py"
     no_workers = "train_dataloader.update(num_workers=0, persistent_workers=False)\n"
-    config.write_text(PRETRAINING.replace("{photos}", str(photos)) + SMALL + no_workers, encoding="utf-8")
+    config = write_pretraining_config(tmp_path, 20, SMALL + no_workers)
     whole = KillableRun(config, tmp_path / "whole", world=2)
     whole.finish()
     run = KillableRun(config, tmp_path / "told", world=2)

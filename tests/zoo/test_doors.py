@@ -10,11 +10,9 @@ import torch
 from mmsscl.cli import main
 from mmsscl.engine.train import train
 from mmsscl.errors import InputError
-from tests.sample_runs import PRETRAINING, ROOT, write_photos
+from tests.sample_runs import NARROW, ROOT, write_pretraining_config
 
-SMALL = """
-model["backbone"].update(base_channels=8, stem_channels=8)
-model["neck"].update(in_channels=64)
+SMALL = NARROW + """
 train_dataloader.update(batch_size=2)
 train_cfg = dict(type="ResumableEpochLoop", max_epochs=1)
 default_hooks["checkpoint"] = dict(type="SafeCheckpointHook", interval=1)
@@ -33,11 +31,7 @@ class MakesFolder:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("doors")
-    photos = write_photos(folder / "photos", 4)
-    file = folder / "small.py"
-    file.write_text(PRETRAINING.replace("{photos}", str(photos)) + SMALL, encoding="utf-8")
-    return file
+    return write_pretraining_config(tmp_path_factory.mktemp("doors"), 4, SMALL)
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from mmengine.registry import init_default_scope
 
 from mmsscl.engine.checkpoints.atomic_backend import AtomicLocalBackend
 from mmsscl.engine.checkpoints.find_checkpoint import check_whole
-from mmsscl.engine.checkpoints.random_states import gather_random_states
 from mmsscl.engine.launch import replace_sync_norm
+from mmsscl.random_states import gather_random_states
 from mmsscl.registry import MODELS
 
 

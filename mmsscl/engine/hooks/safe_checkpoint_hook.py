@@ -12,9 +12,9 @@ from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmsscl.atomic_file import atomic_file, remove_unfinished
-from mmsscl.engine.checkpoints.random_states import RandomStates, gather_random_states, own_random_states
 from mmsscl.engine.loops.resumable_epoch_loop import ResumableEpochLoop
 from mmsscl.errors import InputError
+from mmsscl.random_states import RandomStates, gather_random_states, own_random_states
 from mmsscl.registry import HOOKS
 
 POSITION_KEY = "position"

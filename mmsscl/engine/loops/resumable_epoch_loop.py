@@ -9,7 +9,7 @@ from mmengine.dist import get_rank
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
-from mmsscl.engine.checkpoints.random_states import RandomStates
+from mmsscl.random_states import RandomStates
 from mmsscl.registry import LOOPS
 
 

@@ -11,11 +11,9 @@ from mmsscl.engine.train import train
 from mmsscl.errors import InputError, UnreadableImageError
 from mmsscl.saliency.refresh import WholeImages
 from tests.killed_runs import KillableRun
-from tests.sample_runs import PRETRAINING, write_photos
+from tests.sample_runs import NARROW, write_pretraining_config
 
-SMALL = """
-model["backbone"].update(base_channels=8, stem_channels=8)
-model["neck"].update(in_channels=64)
+SMALL = NARROW + """
 train_dataloader.update(batch_size=2)
 train_cfg = dict(type="ResumableEpochLoop", max_epochs=2)
 default_hooks["checkpoint"] = dict(type="SafeCheckpointHook", interval=1)
@@ -24,13 +22,11 @@ default_hooks["bad_photos"] = dict(type="BadPhotosHook", max_ratio=0.2, interval
 
 
 def write_config(folder, bad=("3.jpg", "7.jpg")):
-    photos = write_photos(folder / "photos", 10)
+    config = write_pretraining_config(folder, 10, SMALL)
     for name in bad:
-        content = (photos / name).read_bytes()
-        (photos / name).write_bytes(content[: len(content) // 2])
-    file = folder / "small.py"
-    file.write_text(PRETRAINING.replace("{photos}", str(photos)) + SMALL, encoding="utf-8")
-    return file
+        photo = folder / "photos" / name
+        photo.write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
+    return config
 
 
 def losses(runner):

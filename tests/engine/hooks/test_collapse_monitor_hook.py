@@ -14,7 +14,7 @@ from mmsscl.engine.hooks.collapse_monitor_hook import SYMPTOMS
 from mmsscl.errors import InputError
 from mmsscl.registry import HOOKS
 from tests.killed_runs import KillableRun
-from tests.sample_runs import PRETRAINING, write_photos
+from tests.sample_runs import NARROW, write_pretraining_config
 
 NUMBERS = itertools.count()
 HEALTHY = dict(
@@ -205,20 +205,16 @@ def test_collapse_stops_the_run_if_asked_to_and_nothing_else_does() -> None:
 # two processes import torch and mmpretrain
 @pytest.mark.slow
 def test_the_collapse_of_one_process_stops_both(tmp_path) -> None:
-    photos = write_photos(tmp_path / "photos", 8)
-    config = tmp_path / "collapse.py"
     # on rank 1 alone any spread is below the limit
-    more = """
+    more = NARROW + """
 import os
-model["backbone"].update(base_channels=8, stem_channels=8)
-model["neck"].update(in_channels=64)
 train_dataloader.update(batch_size=2)
 train_cfg["max_epochs"] = 30
 custom_hooks.append(dict(
     type="CollapseMonitorHook", stop=True, begin=0, interval=1, least_std=1.0 if os.environ["RANK"] == "1" else 0.0))
 del os
 """
-    config.write_text(PRETRAINING.replace("{photos}", str(photos)) + more, encoding="utf-8")
+    config = write_pretraining_config(tmp_path, 8, more)
     run = KillableRun(config, tmp_path / "run", world=2)
     assert run.wait(run.start()) == [1, 1], run.output()[-3000:]
     assert run.output().count("InputError: stopped in iteration ") == 2

@@ -9,11 +9,9 @@ from mmsscl.engine.train import train
 from mmsscl.errors import InputError
 from tests.faulty_hooks import PoisonHook, states
 from tests.killed_runs import KillableRun
-from tests.sample_runs import PRETRAINING, write_photos
+from tests.sample_runs import NARROW, write_pretraining_config
 
-SMALL = """
-model["backbone"].update(base_channels=8, stem_channels=8)
-model["neck"].update(in_channels=64)
+SMALL = NARROW + """
 train_dataloader.update(batch_size=2)
 train_cfg = dict(type="ResumableEpochLoop", max_epochs=2)
 default_hooks["checkpoint"] = dict(type="SafeCheckpointHook", interval=1, step_interval=1)
@@ -28,10 +26,7 @@ model["head"] = dict(type="WeightedContrastiveHead", channels=16, queue_size=64)
 
 
 def write_config(folder, more=""):
-    photos = write_photos(folder / "photos", 10)
-    file = folder / "small.py"
-    file.write_text(PRETRAINING.replace("{photos}", str(photos)) + SMALL + more, encoding="utf-8")
-    return file
+    return write_pretraining_config(folder, 10, SMALL + more)
 
 
 def poison(iterations, what="views", rank=0):

@@ -10,11 +10,9 @@ import torch
 from mmsscl.engine.hooks import PreemptionHook, SafeCheckpointHook
 from mmsscl.engine.train import train
 from mmsscl.errors import InputError
-from tests.sample_runs import PRETRAINING, write_photos
+from tests.sample_runs import NARROW, write_pretraining_config
 
-SMALL = """
-model["backbone"].update(base_channels=8, stem_channels=8)
-model["neck"].update(in_channels=64)
+SMALL = NARROW + """
 train_dataloader.update(batch_size=2)
 train_cfg = dict(type="ResumableEpochLoop", max_epochs=2)
 default_hooks["checkpoint"] = dict(type="SafeCheckpointHook", interval=1, max_keep_ckpts=1, step_interval=3)
@@ -23,11 +21,7 @@ default_hooks["checkpoint"] = dict(type="SafeCheckpointHook", interval=1, max_ke
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("safe")
-    photos = write_photos(folder / "photos", 10)
-    file = folder / "small.py"
-    file.write_text(PRETRAINING.replace("{photos}", str(photos)) + SMALL, encoding="utf-8")
-    return file
+    return write_pretraining_config(tmp_path_factory.mktemp("safe"), 10, SMALL)
 
 
 @pytest.fixture(scope="module")

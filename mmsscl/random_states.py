@@ -33,7 +33,7 @@ class RandomStates:
 
     def put_back(self) -> None:
         """Set this process's generators. A GPU's state is left out where there is none, here or there."""
-        random.setstate(_as_tuples(self.python))
+        random.setstate(self.python)
         np.random.set_state(self.numpy)
         torch.set_rng_state(self.cpu.cpu())
         if self.cuda is not None and torch.cuda.is_available():
@@ -51,7 +51,3 @@ def own_random_states(saved: Sequence[dict[str, Any]] | None) -> RandomStates | 
     if not saved or len(saved) != get_world_size():
         return None
     return RandomStates(**saved[get_rank()])
-
-
-def _as_tuples(value: Any) -> Any:
-    return tuple(_as_tuples(item) for item in value) if isinstance(value, list | tuple) else value
