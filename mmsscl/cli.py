@@ -41,6 +41,11 @@ EXAMPLES = {
     "doctor": """examples:
   mmsscl doctor data photos/ --out bad.txt --good good.txt
   mmsscl doctor data annotations/instances_train2017.json --root train2017""",
+    "shards": """examples:
+  mmsscl shards write photos/ shards/
+  mmsscl shards write train.txt shards/ --root photos --megabytes 500
+  mmsscl shards index shards/
+  mmsscl train CONFIG --cfg-options train_dataloader.dataset.data_root=shards train_dataloader.dataset.shards='*.tar'""",
 }
 
 LOCAL_RANK_VARIABLES = {"pytorch": "LOCAL_RANK", "slurm": "SLURM_LOCALID", "mpi": "OMPI_COMM_WORLD_LOCAL_RANK"}
@@ -58,6 +63,7 @@ HELP = {
     "saliency": "draw saliency maps, their evolution over refreshes or checkpoints, and where crops fall",
     "eval-saliency": "score saliency maps on photos with masks or boxes, beside baselines",
     "doctor": "read every photo of a data set and say which are damaged, and why",
+    "shards": "pack photos into tar files, for clusters whose file system is slow with many small ones",
 }
 
 
@@ -140,6 +146,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     fill = {"train": _train_arguments, "test": _test_arguments, "export": _export_arguments}
     fill |= {"browse": _browse_arguments, "predict": _predict_arguments}
     fill |= {"saliency": _saliency_arguments, "eval-saliency": _eval_saliency_arguments, "doctor": _doctor_arguments}
+    fill |= {"shards": _shards_arguments}
     for verb, help_text in HELP.items():
         sub = verbs.add_parser(
             verb,
@@ -285,6 +292,20 @@ def _doctor(options: argparse.Namespace) -> int:
         print(f"... and {len(bad) - 20} more; all of them with --out FILE")
     print(f"{count} photos read, {len(bad)} bad")
     return 1 if bad else 0
+
+
+def _shards_arguments(parser: argparse.ArgumentParser) -> None:
+    from mmsscl.datasets.shards import write_shards
+
+    write_shards.add_arguments(parser)
+    parser.set_defaults(run=_shards)
+
+
+def _shards(options: argparse.Namespace) -> int:
+    from mmsscl.datasets.shards import write_shards
+
+    print(write_shards.main(options))
+    return 0
 
 
 def _saliency_arguments(parser: argparse.ArgumentParser) -> None:

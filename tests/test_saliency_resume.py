@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmsscl.cli import main
 from mmsscl.engine.train import train
 from mmsscl.saliency.store import SaliencyStore
 from tests.sample_runs import GUIDED, NARROW, write_pretraining_config
@@ -36,10 +37,29 @@ def losses(runner):
 # Before the third epoch maps are averaged with the checkpoint's; the last epoch has no refresh: all its maps are those.
 @pytest.mark.parametrize("epochs_done", [2, 3])
 def test_guided_run_resumed_equals_the_whole_one(tmp_path, config, whole, epochs_done):
+    _resume_and_compare(tmp_path, config, whole, epochs_done, {})
+
+
+def test_so_does_one_whose_photos_were_packed_into_tar_files_meanwhile(tmp_path, config, whole):
+    shards = tmp_path / "shards"
+    assert main(["shards", "write", str(config.parent / "photos"), str(shards), "--megabytes", "0.01"]) == 0
+    assert len(list(shards.glob("*.tar"))) > 1
+    for file in (config.parent / "photos").iterdir():
+        file.rename(tmp_path / file.name)  # nothing may be read from where it was
+    options = {"train_dataloader.dataset.data_root": str(shards), "train_dataloader.dataset.shards": "*.tar"}
+    try:
+        _resume_and_compare(tmp_path, config, whole, 2, options)
+    finally:
+        for file in tmp_path.glob("*.jpg"):
+            file.rename(config.parent / "photos" / file.name)
+
+
+def _resume_and_compare(tmp_path, config, whole, epochs_done, options):
     maps, trust = SaliencyStore.open(f"{whole.work_dir}/saliency_store.bin").read_many(range(8))
     assert trust.min() > 0.1, "every image must have been guided for this to tell"
     assert maps.std((1, 2)).min() > 0.1
-    resumed = train(config, work_dir=str(tmp_path / "run"), resume=f"{whole.work_dir}/epoch_{epochs_done}.pth")
+    checkpoint = f"{whole.work_dir}/epoch_{epochs_done}.pth"
+    resumed = train(config, work_dir=str(tmp_path / "run"), resume=checkpoint, options=options)
     kept, wanted = (Path(run.work_dir, "saliency_store.bin").read_bytes() for run in (resumed, whole))
     assert kept == wanted
     assert resumed.iter == whole.iter == 8

@@ -1,33 +1,37 @@
-"""Unlabelled photos from folders, text lists or COCO files."""
+"""Unlabelled photos from folders, text lists, COCO files or tar files."""
 
-import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import accumulate
 
 import numpy as np
 from torch.utils.data import Dataset
 
+from mmsscl.datasets.photo_files import PhotoFiles
 from mmsscl.datasets.random_streams import RandomStreams
+from mmsscl.datasets.shards import PhotoShards
 from mmsscl.errors import InputError, UnreadableImageError
 from mmsscl.registry import DATASETS, TRANSFORMS
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
-_MOST_CHECKED_FILES = 20_000
 _MOST_SUBSTITUTES = 10
-_SOURCE_KEYS = frozenset({"data_root", "data_prefix", "ann_file"})
+_SOURCE_KEYS = frozenset({"data_root", "data_prefix", "ann_file", "shards"})
 
 
 @DATASETS.register_module()
 class SceneImages(Dataset):
     """Photos without labels, from one or several sources; each sample's randomness depends on (seed, epoch, index).
 
-    A source is one of three:
+    A source is one of four:
 
     - a folder: all images in it with a known extension, sorted by path; hidden files and folders are skipped;
     - a text file (``ann_file``): one path a line, blank lines and lines that start with ``#`` skipped;
     - a COCO file (``ann_file`` ending in ``.json``): ``images[].file_name`` in the file's order. Annotations are not
-      used, so a detection data set serves as it is.
+      used, so a detection data set serves as it is;
+    - tar files (``shards``), as ``mmsscl shards write`` or webdataset makes them, sorted by name, the photos in the order
+      in which they lie there. The same photos in the same order give the same batches from any kind of source.
 
     Paths in a list or COCO file are relative to ``data_root/data_prefix`` (or absolute). All files of list and COCO
     sources are checked to exist when there are at most 20000 of them, else 20000 evenly spaced ones; every file is
@@ -37,8 +41,8 @@ class SceneImages(Dataset):
         data_root: Folder with the photos, or the parent of ``data_prefix`` and ``ann_file``.
         data_prefix: Subfolder with the photos; also ``dict(img="train2017/")`` as in mmdet.
         ann_file: List or COCO file, relative to ``data_root`` or absolute; empty: walk the folder.
-        sources: Several sources in place of one: dicts with ``data_root``, ``data_prefix`` and ``ann_file``, joined
-            in this order.
+        sources: Several sources in place of one: dicts with ``data_root``, ``data_prefix``, and ``ann_file`` or
+            ``shards``, joined in this order.
         pipeline: Transforms, applied in order to ``dict(img_path, sample_idx, epoch, streams)``.
         seed: Of the samples' randomness.
         extensions: Extensions that count as images in a folder, in any case.
@@ -46,6 +50,7 @@ class SceneImages(Dataset):
         indices: Keep only the first ``indices`` images, or those at these positions.
         check_files: Whether to check that listed files exist; switch off for storage other than local disks.
         metainfo: Free facts about the data.
+        shards: Tar files, a pattern such as ``"*.tar"`` or several, relative to ``data_root/data_prefix``.
 
     Attributes:
         substitutes_bad: Whether another photo takes the place of one that cannot be read; ``BadPhotosHook``, which counts
@@ -75,11 +80,12 @@ class SceneImages(Dataset):
         indices: int | Sequence[int] | None = None,
         check_files: bool = True,
         metainfo: dict | None = None,
+        shards: str | Sequence[str] = (),
     ) -> None:
         if sources is None:
-            sources = [{"data_root": data_root, "data_prefix": data_prefix, "ann_file": ann_file}]
-        elif data_root or data_prefix or ann_file:
-            raise InputError("SceneImages: give data_root, data_prefix and ann_file, or sources, not both.")
+            sources = [{"data_root": data_root, "data_prefix": data_prefix, "ann_file": ann_file, "shards": shards}]
+        elif data_root or data_prefix or ann_file or shards:
+            raise InputError("SceneImages: give data_root, data_prefix, ann_file and shards, or sources, not both.")
         if not sources:
             raise InputError("SceneImages: sources is empty. List at least one dict(data_root=...).")
         self.seed = seed
@@ -88,14 +94,9 @@ class SceneImages(Dataset):
         self.pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
 
         suffixes = tuple(extension.lower() for extension in extensions)
-        paths: list[bytes] = []
-        for source in sources:
-            paths.extend(os.fsencode(path) for path in _list_source(source, suffixes, recursive, check_files))
-        if indices is not None:
-            paths = _take(paths, indices)
-        # One buffer in place of a list of strings: forked workers share it, since no reference count inside is touched.
-        self._ends = np.cumsum([len(path) for path in paths], dtype=np.int64)
-        self._buffer = np.frombuffer(b"".join(paths), dtype=np.uint8)
+        self._sources = [_list_source(source, suffixes, recursive, check_files) for source in sources]
+        self._starts = [0, *accumulate(len(photos) for photos in self._sources)]
+        self._kept = range(self._starts[-1]) if indices is None else _kept(indices, self._starts[-1])
 
     @property
     def metainfo(self) -> dict:
@@ -107,18 +108,19 @@ class SceneImages(Dataset):
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self._ends)
+        return len(self._kept)
 
     def path(self, index: int) -> str:
-        """Path of an image.
+        """Path of an image, or its address in a tar file (:class:`~mmsscl.datasets.shards.TarAddress`).
 
         Args:
             index: 0 to ``len(self) - 1``.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} is outside 0..{len(self) - 1}")
-        start = self._ends[index - 1] if index else 0
-        return os.fsdecode(self._buffer[start : self._ends[index]].tobytes())
+        position = int(self._kept[index])
+        source = bisect_right(self._starts, position) - 1
+        return self._sources[source][position - self._starts[source]]
 
     def __getitem__(self, item: int | tuple[int, int]) -> dict:
         """Runs the pipeline on one image.
@@ -164,7 +166,7 @@ class SceneImages(Dataset):
         return results
 
 
-def _list_source(source: dict, suffixes: tuple[str, ...], recursive: bool, check_files: bool) -> list[str]:
+def _list_source(source: dict, suffixes: tuple[str, ...], recursive: bool, check_files: bool) -> Sequence[str]:
     unknown = set(source) - _SOURCE_KEYS
     if unknown:
         raise InputError(f"SceneImages: a source has unknown keys {sorted(unknown)}. Known: {sorted(_SOURCE_KEYS)}.")
@@ -173,100 +175,29 @@ def _list_source(source: dict, suffixes: tuple[str, ...], recursive: bool, check
     if isinstance(prefix, dict):
         prefix = prefix.get("img", prefix.get("img_path", ""))
     folder = os.path.join(data_root, prefix) if prefix else data_root
-    ann_file = source.get("ann_file", "")
-    if not ann_file:
-        return _list_folder(folder, suffixes, recursive)
-    ann_file = os.path.join(data_root, os.path.expanduser(ann_file))
-    try:
-        with open(ann_file, encoding="utf-8-sig") as file:
-            names = _read_coco(file.read(), ann_file) if ann_file.endswith(".json") else _read_list(file, ann_file)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise InputError(f"{ann_file}: no such file. Check ann_file (relative to data_root {data_root!r}).") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{ann_file}: not a text file in UTF-8 ({error}). Check ann_file.") from error
-    paths = [os.path.join(folder, name) for name in names]
-    if check_files:
-        _check_present(paths, ann_file, folder)
-    return paths
+    ann_file, shards = source.get("ann_file", ""), source.get("shards", ())
+    if ann_file and shards:
+        raise InputError("SceneImages: give ann_file or shards for a source, not both: shards are used whole.")
+    if shards:
+        return PhotoShards(folder, [shards] if isinstance(shards, str) else list(shards), suffixes)
+    if ann_file:
+        ann_file = os.path.join(data_root, os.path.expanduser(ann_file))
+        return PhotoFiles.from_file(ann_file, folder, check_files)
+    return PhotoFiles.from_folder(folder, suffixes, recursive)
 
 
-def _list_folder(folder: str, suffixes: tuple[str, ...], recursive: bool) -> list[str]:
-    if not folder:
-        raise InputError("SceneImages: data_root is empty. Point it at the folder that holds your photos.")
-    if not os.path.isdir(folder):
-        raise InputError(f"{folder}: no such folder. Point data_root (and data_prefix) at the folder with your photos.")
-    paths = sorted(_walk(folder, suffixes, recursive))
-    if not paths:
-        depth = "at any depth" if recursive else "not looking into subfolders"
-        raise InputError(
-            f"{folder}: no images in this folder (looked for {', '.join(suffixes)}, {depth}). Point data_root at the "
-            "folder that holds your photos, or convert them."
-        )
-    return paths
-
-
-def _walk(folder: str, suffixes: tuple[str, ...], recursive: bool) -> Iterator[str]:
-    """Yields image paths; follows links to folders, each real folder once on the way down (a link may form a loop)."""
-    pending = [(folder, frozenset({os.path.realpath(folder)}))]
-    while pending:
-        current, above = pending.pop()
-        with os.scandir(current) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.name.lower().endswith(suffixes) and entry.is_file():
-                    yield entry.path
-                elif recursive and entry.is_dir():
-                    real = os.path.realpath(entry.path)
-                    if real not in above:
-                        pending.append((entry.path, above | {real}))
-
-
-def _read_list(lines: Iterator[str], ann_file: str) -> list[str]:
-    stripped = (line.strip() for line in lines)
-    names = [line for line in stripped if line and not line.startswith("#")]
-    if not names:
-        raise InputError(f"{ann_file}: the list names no image. Write one path a line, relative to the photo folder.")
-    return names
-
-
-def _read_coco(text: str, ann_file: str) -> list[str]:
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{ann_file}: not valid JSON ({error}). Fetch it again, or give a .txt list.") from error
-    images = content.get("images") if isinstance(content, dict) else None
-    if not isinstance(images, list) or not images:
-        raise InputError(f"{ann_file}: no 'images' in this file. A COCO file lists them as images[].file_name.")
-    names = []
-    for position, image in enumerate(images):
-        name = image.get("file_name") if isinstance(image, dict) else None
-        if not isinstance(name, str) or not name:
-            raise InputError(f"{ann_file}: images[{position}] has no 'file_name'. Each image needs one.")
-        names.append(name)
-    return names
-
-
-def _check_present(paths: list[str], ann_file: str, folder: str) -> None:
-    checked = paths[:: -(-len(paths) // _MOST_CHECKED_FILES)]
-    absent = [path for path in checked if not os.path.isfile(path)]
-    if absent:
-        raise InputError(
-            f"{ann_file}: {len(absent)} of {len(checked)} listed images checked are absent, first {absent[0]}. Paths "
-            f"are taken relative to {folder!r} (data_root and data_prefix): correct these, or the list."
-        )
-
-
-def _take(paths: list[bytes], indices: int | Sequence[int]) -> list[bytes]:
+def _kept(indices: int | Sequence[int], size: int) -> range | np.ndarray:
+    """Positions of the images to keep."""
     if isinstance(indices, int):
         if indices < 1:
             raise InputError(f"SceneImages: indices is {indices}. Give the number of images to keep, 1 or more.")
-        return paths[:indices]
-    outside = [index for index in indices if not 0 <= index < len(paths)]
-    if outside or not len(indices):
+        return range(min(indices, size))
+    positions = np.asarray(indices, dtype=np.int64)
+    outside = positions[(positions < 0) | (positions >= size)]
+    if len(outside) or not len(positions):
         raise InputError(
-            f"SceneImages: indices {outside[:5]} are outside 0..{len(paths) - 1}."
-            if outside
+            f"SceneImages: indices {outside[:5].tolist()} are outside 0..{size - 1}."
+            if len(outside)
             else "SceneImages: indices is empty. Leave it out to keep all images."
         )
-    return [paths[index] for index in indices]
+    return positions

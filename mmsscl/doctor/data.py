@@ -8,14 +8,15 @@ from rich.progress import track
 
 from mmsscl.atomic_file import atomic_file
 from mmsscl.datasets.check_photos import check_photos
-from mmsscl.datasets.scene_images import SceneImages
+from mmsscl.datasets.listed_photos import listed_photos
+from mmsscl.datasets.shards import TarAddress
 from mmsscl.engine.output_folder import writable_folder
 from mmsscl.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command line's arguments to a parser."""
-    parser.add_argument("path", help="a folder of photos, a text file with a path a line, or a COCO json")
+    parser.add_argument("path", help="a folder of photos or tar files, a text file with a path a line, or a COCO json")
     parser.add_argument("--root", help="folder that the paths in a list or json are relative to (default: the file's)")
     parser.add_argument("--out", metavar="FILE", help="write the bad photos there: path, tab, what is wrong")
     parser.add_argument("--good", metavar="FILE", help="write a list of the good ones, fit for SceneImages' ann_file")
@@ -42,29 +43,20 @@ def main(args: argparse.Namespace) -> tuple[int, list[tuple[str, str]]]:
     paths = listed_photos(args.path, args.root)
     console = Console(stderr=True)
     found = track(check_photos(paths, args.workers), "reading", total=len(paths), console=console)
-    bad = [(path, reason) for path, reason in zip(paths, found) if reason is not None]
+    bad = [(path, reason) for reason, path in zip(found, paths) if reason is not None]
     if args.out is not None:
         _write(args.out, [f"{path}\t{reason}" for path, reason in bad])
     if args.good is not None:
         wrong = {path for path, _ in bad}
-        _write(args.good, [os.path.abspath(path) for path in paths if path not in wrong])
+        _write(args.good, [_absolute(path) for path in paths if path not in wrong])
     return len(paths), bad
 
 
-def listed_photos(path: str, root: str | None = None) -> list[str]:
-    """The photos of a folder, a list file or a COCO json, as ``SceneImages`` finds them; none has to exist.
-
-    Raises:
-        InputError: There is no such folder or file, or it is not what its name says.
-    """
-    if os.path.isdir(path):
-        if root is not None:
-            raise InputError(f"--root {root}: {path} is a folder and needs none. Leave it out.")
-        photos = SceneImages(data_root=path)
-    else:
-        folder = os.path.dirname(os.path.abspath(path)) if root is None else root
-        photos = SceneImages(data_root=folder, ann_file=os.path.abspath(path), check_files=False)
-    return [photos.path(index) for index in range(len(photos))]
+def _absolute(path: str) -> str:
+    if not path.startswith("tar://"):
+        return os.path.abspath(path)
+    address = TarAddress.parse(path)
+    return str(address._replace(shard=os.path.abspath(address.shard)))
 
 
 def _write(file: str, lines: list[str]) -> None:

@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from mmsscl.datasets.encoded_image import EncodedImage
+from mmsscl.datasets.transforms.loading import LoadSceneImage
 from mmsscl.errors import InputError
 from mmsscl.names import did_you_mean, near_names
 from mmsscl.registry import MODELS
@@ -200,10 +201,8 @@ def read_photo(path: str) -> EncodedImage:
     Raises:
         InputError: it is absent or damaged.
     """
-    try:
-        return EncodedImage(Path(path).read_bytes(), path)
-    except OSError as error:
-        raise InputError(f"{path}: the photo cannot be read ({error.strerror}). Check the path.") from error
+    image: EncodedImage = LoadSceneImage().transform({"img_path": path})["image"]
+    return image
 
 
 def _filled(

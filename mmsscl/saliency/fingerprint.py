@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mmsscl.datasets.shards import TarAddress
 from mmsscl.errors import InputError
 
 _MOST_SIZES = 64
@@ -28,7 +29,7 @@ def dataset_fingerprint(dataset: Any) -> str:
     The folder that all images share is left out, so a data set that was moved as a whole stays the same. Cameras and
     tools number files alike (0001.jpg, ...), so the sizes in bytes of up to 64 evenly spaced files count too. Not seen:
     other content of the same size, and other content between those files. Addresses (``s3://...``) have no size here;
-    of them only the names count.
+    of them only the names count. The same photos in tar files (``mmsscl shards write``) are the same data set.
 
     Args:
         dataset: ``SceneImages``, or a data set of mmengine's kind.
@@ -43,23 +44,30 @@ def dataset_fingerprint(dataset: Any) -> str:
         >>> dataset_fingerprint(SceneImages(data_root="photos"))
         '5521:8b1a9953c4611296a827abf8c47804d7'
     """
-    paths = [image_path(dataset, index) for index in range(len(dataset))]
-    folders = {os.path.dirname(path) for path in paths}
+    size = len(dataset)
+    folders = {os.path.dirname(_name(image_path(dataset, index))) for index in range(size)}
     try:
         shared = os.path.commonpath(folders)
     except ValueError:  # none at all, or absolute and relative ones
         shared = ""
     start = len(shared.rstrip(os.sep)) + 1 if shared else 0
     digest = hashlib.blake2b(digest_size=16)
-    for path in paths:
-        digest.update(os.fsencode(path[start:]) + b"\0")
-    if paths:
-        for index in np.linspace(0, len(paths) - 1, min(len(paths), _MOST_SIZES)).round().astype(int):
-            digest.update(_file_size(paths[index]) + b"\0")
-    return f"{len(paths)}:{digest.hexdigest()}"
+    # the paths are made a second time: kept, ten million of them would take a gigabyte
+    for index in range(size):
+        digest.update(os.fsencode(_name(image_path(dataset, index))[start:]) + b"\0")
+    if size:
+        for index in np.linspace(0, size - 1, min(size, _MOST_SIZES)).round().astype(int):
+            digest.update(_file_size(image_path(dataset, int(index))) + b"\0")
+    return f"{size}:{digest.hexdigest()}"
+
+
+def _name(path: str) -> str:
+    return TarAddress.parse(path).name if path.startswith("tar://") else path
 
 
 def _file_size(path: str) -> bytes:
+    if path.startswith("tar://"):
+        return b"%d" % TarAddress.parse(path).size
     if "://" in path:
         return b""
     try:

@@ -8,7 +8,7 @@ import pytest
 
 from mmsscl.cli import main
 from mmsscl.datasets.check_photos import check_photos, why_unreadable
-from mmsscl.doctor.data import listed_photos
+from mmsscl.datasets.listed_photos import listed_photos
 from mmsscl.errors import InputError
 from tests.sample_runs import write_coco, write_photos
 

@@ -34,9 +34,9 @@ class LoadSceneImage(BaseTransform):
                 f"{path}: the image is absent. It was listed when the data set was built: check that its disk is "
                 "mounted, and data_root, data_prefix and ann_file; or take it out of the list."
             ) from error
-        except (PermissionError, IsADirectoryError) as error:
+        except OSError as error:
             raise UnreadableImageError(
-                f"{path}: the image cannot be read ({error.strerror}). Check its permissions."
+                f"{path}: the image cannot be read ({error.strerror or error}). Check its permissions and its disk."
             ) from error
         results["image"] = EncodedImage(data, path)
         return results

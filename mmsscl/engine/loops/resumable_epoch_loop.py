@@ -80,12 +80,14 @@ def _generator(seed: int | None, epoch: int) -> torch.Generator:
 def remaining_batches(loader: DataLoader, done: int) -> DataLoader:
     """A loader of an epoch's batches after the first ``done``; those are never read.
 
-    Its sampler's epoch must be set already. Worker processes are its own and end with it.
+    Its sampler's epoch must be set already. Worker processes are its own and end with it. It is for one pass.
     """
     assert loader.batch_sampler is not None
+    batches = iter(loader.batch_sampler)
+    next(islice(batches, done, done), None)  # passes over so many
     return DataLoader(
         loader.dataset,
-        batch_sampler=list(islice(iter(loader.batch_sampler), done, None)),
+        batch_sampler=batches,  # an iterator is enough for one pass
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,
         pin_memory=loader.pin_memory,

@@ -1,0 +1,86 @@
+"""Many strings in one buffer."""
+import os
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import overload
+
+import numpy as np
+
+from mmsscl.errors import InputError
+
+_CHUNK = 1 << 16
+
+
+class PackedStrings(Sequence[str]):
+    """A read-only list of strings, such as file names, in two arrays.
+
+    A Python list of ten million names takes a gigabyte, and each worker process soon has a copy of its own, since a look
+    at a string writes to its reference count. Nothing inside an array is counted: forked workers share it.
+
+    Args:
+        strings: In order. As file names they must not hold the character NUL.
+
+    Raises:
+        InputError: One holds NUL.
+
+    Example:
+        >>> names = PackedStrings(["a.jpg", "b.jpg"])
+        >>> names[1], len(names)
+        ('b.jpg', 2)
+    """
+
+    def __init__(self, strings: Iterable[str] = ()) -> None:
+        buffer, ends = bytearray(), []
+        rest = iter(strings)
+        while chunk := list(islice(rest, _CHUNK)):
+            # one call that encodes many is ten times as fast as many that encode one
+            encoded = os.fsencode("\0".join(chunk) + "\0")
+            terminators = np.flatnonzero(np.frombuffer(encoded, dtype=np.uint8) == 0)
+            if len(terminators) != len(chunk):
+                name = next(string for string in chunk if "\0" in string)
+                raise InputError(f"{name!r}: a file name with the character NUL. No file can have it: correct the list.")
+            ends.append(terminators + (len(buffer) + 1))
+            buffer += encoded
+        self._buffer = np.frombuffer(buffer, dtype=np.uint8)
+        self._ends = np.concatenate(ends) if ends else np.zeros(0, dtype=np.int64)
+
+    @classmethod
+    def from_arrays(cls, buffer: np.ndarray, ends: np.ndarray) -> "PackedStrings":
+        """From what ``buffer`` and ``ends`` of another give.
+
+        Args:
+            buffer: uint8 (bytes,), each string in the file system's encoding and followed by NUL.
+            ends: int64 (strings,), where in ``buffer`` the next one begins.
+        """
+        packed = cls()
+        packed._buffer, packed._ends = buffer, ends
+        return packed
+
+    @property
+    def buffer(self) -> np.ndarray:
+        """uint8 (bytes,)."""
+        return self._buffer
+
+    @property
+    def ends(self) -> np.ndarray:
+        """int64 (strings,)."""
+        return self._ends
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """A string, or a list of them."""
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        position = index + len(self) if index < 0 else index
+        if not 0 <= position < len(self):
+            raise IndexError(f"index {index} is outside 0..{len(self) - 1}")
+        start = self._ends[position - 1] if position else 0
+        return os.fsdecode(self._buffer[start : self._ends[position] - 1].tobytes())
