@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from mmsscl.datasets.scene_images import SceneImages
+from mmsscl.datasets.transforms.loading import read_photo
 from mmsscl.errors import InputError
-from mmsscl.evaluation.network_maps import read_photo
 
 MASK_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp")
 _JPEG = (".jpg", ".jpeg")

@@ -12,8 +12,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from mmsscl.datasets.encoded_image import EncodedImage
-from mmsscl.datasets.transforms.loading import LoadSceneImage
+from mmsscl.datasets.transforms.loading import read_photo
 from mmsscl.errors import InputError
 from mmsscl.names import did_you_mean, near_names
 from mmsscl.registry import MODELS
@@ -193,16 +192,6 @@ def photo_maps(
             maps[batch] = resize_maps(values, extraction.map_size).cpu().numpy()
             trusts[batch] = trust.cpu().numpy()
     return maps, trusts
-
-
-def read_photo(path: str) -> EncodedImage:
-    """A photo's bytes and size.
-
-    Raises:
-        InputError: it is absent or damaged.
-    """
-    image: EncodedImage = LoadSceneImage().transform({"img_path": path})["image"]
-    return image
 
 
 def _filled(

@@ -11,7 +11,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from torch.utils.data import default_collate
 
-from mmsscl.datasets.encoded_image import EncodedImage
+from mmsscl.datasets.transforms.loading import read_photo
 from mmsscl.engine.config import load_config
 from mmsscl.engine.key_value_action import KeyValueAction
 from mmsscl.engine.pair_data import complete_pair_data
@@ -99,7 +99,7 @@ def draw_sample(sample: dict[str, Any], path: str, preprocessor: torch.nn.Module
 
     Args:
         sample: ``inputs``: two uint8 views (3, S, S); ``pairs``: geometry, boxes, valid, photometric.
-        path: of the original image.
+        path: of the original image, or its address.
         preprocessor: the config's data preprocessor, with ``mean`` and ``std``.
     """
     pairs = sample["pairs"]
@@ -112,8 +112,7 @@ def draw_sample(sample: dict[str, Any], path: str, preprocessor: torch.nn.Module
         put_label(picture, text, (0, VIEW_SIDE))
     views = above([before, after])
 
-    with open(path, "rb") as file:
-        encoded = EncodedImage(file.read(), path)
+    encoded = read_photo(path)
     # a huge photo is decoded at a part of its size
     image = encoded.decode(encoded.best_reduction(max(encoded.height, encoded.width) / _MOST_DECODED_SIDE))
     view_size = tuple(sample["inputs"][0].shape[-2:])

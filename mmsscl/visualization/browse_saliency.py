@@ -10,13 +10,14 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 from mmsscl.datasets.scene_images import SceneImages
+from mmsscl.datasets.transforms.loading import read_photo
 from mmsscl.engine.config import load_config
 from mmsscl.engine.device import pick_device
 from mmsscl.engine.key_value_action import KeyValueAction
 from mmsscl.engine.output_folder import writable_folder
 from mmsscl.engine.pair_data import complete_pair_data
 from mmsscl.errors import InputError
-from mmsscl.evaluation.network_maps import BRANCHES, build_estimator, extraction_of, load_network, photo_maps, read_photo
+from mmsscl.evaluation.network_maps import BRANCHES, build_estimator, extraction_of, load_network, photo_maps
 from mmsscl.evaluation.short_names import short_names
 from mmsscl.registry import DATASETS
 from mmsscl.saliency.history import SaliencyHistory, read_history, spread_indices

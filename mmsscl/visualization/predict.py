@@ -12,13 +12,13 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 
-from mmsscl.datasets.encoded_image import EncodedImage
 from mmsscl.datasets.scene_images import SceneImages
+from mmsscl.datasets.transforms.loading import read_photo
 from mmsscl.engine.config import load_config
 from mmsscl.engine.dataset_from_json import set_num_classes
 from mmsscl.engine.device import pick_device
 from mmsscl.engine.key_value_action import KeyValueAction
-from mmsscl.errors import InputError
+from mmsscl.errors import InputError, UnreadableImageError
 from mmsscl.visualization.canvas import contact_sheet, write_png
 from mmsscl.visualization.detections import draw_detections
 from mmsscl.zoo.key_difference import compare_keys, drop_pretrained_init
@@ -189,8 +189,8 @@ def predict(
     pipeline = Compose(steps)
     for path in paths:
         try:
-            image = EncodedImage(Path(path).read_bytes(), path).decode()
-        except (InputError, OSError) as error:
+            image = read_photo(path).decode()
+        except UnreadableImageError as error:
             MMLogger.get_current_instance().warning(f"left out: {error}")
             continue
         data = pipeline({"img": np.ascontiguousarray(image[..., ::-1]), "img_id": 0})  # mmdet reads BGR

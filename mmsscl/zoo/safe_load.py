@@ -68,12 +68,18 @@ def _safe_globals() -> list[Any]:
     return allowed
 
 
+def is_archive(file: Path) -> bool:
+    """Whether a file is the archive that ``torch.save`` writes since torch 1.6, with a checksum of each tensor."""
+    with file.open("rb") as stream:
+        return stream.read(2) == b"PK"
+
+
 def load_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     """Read a checkpoint file onto the CPU; code in the file is not run.
 
     Args:
         path: A file written by ``torch.save``: an mmengine checkpoint, an exported backbone, or a plain state dict.
-        mmap: Leave the tensors in the file until they are looked at.
+        mmap: Leave the tensors in the file until they are looked at, where its format lets (torch before 1.6 wrote another).
 
     Returns:
         The dictionary in the file.
@@ -87,7 +93,7 @@ def load_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     """
     file = Path(path).expanduser()
     _require_torch_file(file)
-    return _read(file, f"checkpoint {file}", f"{file.stat().st_size:,} bytes, ", mmap)
+    return _read(file, f"checkpoint {file}", f"{file.stat().st_size:,} bytes, ", mmap and is_archive(file))
 
 
 def _read(source: Any, name: str, size: str = "", mmap: bool = False) -> dict[str, Any]:

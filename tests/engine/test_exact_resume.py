@@ -113,13 +113,13 @@ def assert_as_whole(work_dir, whole):
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
 def test_killed_at_random_moments(request, tmp_path, variant):
-    """``MMSSCL_KILLS=100`` for a long look."""
+    """``MMSSCL_KILLS=100 python -m pytest -rP ... -k random_moments`` for a long look."""
     config, whole = request.getfixturevalue(variant)
     seconds = float((whole.parent / "seconds").read_text())
     dice = random.Random(variant)
     run = KillableRun(config, tmp_path / "killed")
-    kills = 0
-    for _ in range(int(os.environ.get("MMSSCL_KILLS", "5"))):
+    kills, tries = 0, int(os.environ.get("MMSSCL_KILLS", "5"))
+    for _ in range(tries):
         if newest_checkpoint(run.work_dir) == run.work_dir / "epoch_4.pth":
             # killed to the end: once more from the start
             assert_as_whole(run.work_dir, whole)
@@ -128,6 +128,7 @@ def test_killed_at_random_moments(request, tmp_path, variant):
     run.finish()
     assert kills >= 1, run.output()[-2000:]
     assert_as_whole(run.work_dir, whole)
+    print(f"{variant}: killed at {kills} of {tries} random moments (else it had ended before)")  # noqa: T201
 
 
 @pytest.mark.parametrize("moment", sorted(MOMENTS))

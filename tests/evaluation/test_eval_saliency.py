@@ -14,11 +14,12 @@ from PIL import Image
 
 from mmsscl import cli
 from mmsscl.datasets.transforms.load_saliency import partners
+from mmsscl.datasets.transforms.loading import read_photo
 from mmsscl.engine.hooks import SaliencyRefreshHook
 from mmsscl.errors import InputError
 from mmsscl.evaluation.eval_saliency import eval_saliency, format_report
 from mmsscl.evaluation.labelled_photos import MaskedPhotos, boxed_photos, masked_photos
-from mmsscl.evaluation.network_maps import Extraction, extraction_of, load_network, photo_maps, read_photo
+from mmsscl.evaluation.network_maps import Extraction, extraction_of, load_network, photo_maps
 from mmsscl.evaluation.saliency_quality import BoxQuality, MaskQuality
 from mmsscl.evaluation.short_names import short_names
 from mmsscl.registry import MODELS

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
+from mmsscl.cli import main as command
 from mmsscl.datasets.toy_scenes import write_toy_scenes
 from mmsscl.errors import InputError
 from mmsscl.visualization.browse_pairs import add_arguments, browse_pairs, main
@@ -61,6 +62,17 @@ def test_same_epoch_same_picture_and_other_epoch_other_picture(config_file: Path
     first, again, later = (next(iter(browse_pairs(config, 1, epoch)))[1] for epoch in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert first.shape != later.shape or (first != later).any()
+
+
+def test_photos_in_tar_files_give_the_same_pictures(config_file: Path, tmp_path: Path) -> None:
+    config = Config.fromfile(config_file)
+    wanted = [picture for _, picture in browse_pairs(config, 5)]
+    assert command(["shards", "write", config.train_dataloader.dataset.data_root, str(tmp_path / "shards")]) == 0
+    config.train_dataloader.dataset.update(data_root=str(tmp_path / "shards"), shards="*.tar")
+    found = [picture for _, picture in browse_pairs(config, 5)]
+    assert len(found) == len(wanted) == 5
+    for one, other in zip(found, wanted):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_pairs_are_those_of_the_runs_seed(config_file: Path) -> None:

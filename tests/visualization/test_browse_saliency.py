@@ -14,9 +14,10 @@ from mmengine.config import Config
 from mmsscl import cli
 from mmsscl.datasets import SceneImages
 from mmsscl.datasets.random_streams import RandomStreams
+from mmsscl.datasets.transforms.loading import read_photo
 from mmsscl.datasets.transforms.spatial_consistent_pair import crop_iou
 from mmsscl.errors import InputError
-from mmsscl.evaluation.network_maps import extraction_of, load_network, photo_maps, read_photo
+from mmsscl.evaluation.network_maps import extraction_of, load_network, photo_maps
 from mmsscl.registry import MODELS
 from mmsscl.saliency.estimators import ActivationSaliency
 from mmsscl.saliency.history import append_history

@@ -24,6 +24,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from mmsscl.datasets import EpochIndexSampler, SceneImages
+from mmsscl.datasets.shards import ShardIndex
 from mmsscl.datasets.shards.write_shards import write_shards
 from mmsscl.datasets.transforms.loading import LoadSceneImage
 from mmsscl.engine.loops.resumable_epoch_loop import remaining_batches
@@ -88,6 +89,13 @@ def start_up(kind: str, folder: Path) -> dict[str, float]:
     dataset = build(kind, folder)
     seconds = time.perf_counter() - start
     return {"entries": len(dataset), "seconds": seconds, "MB": resident() - before, "peak MB": peak() - before}  # type: ignore[arg-type]
+
+
+def index(folder: Path) -> dict[str, float]:
+    """Seconds to read the headers of one tar file, with its photos in the page cache."""
+    start = time.perf_counter()
+    found = ShardIndex.scan(str(folder / "shards/photos-000000.tar"))
+    return {"photos": len(found.names), "seconds": time.perf_counter() - start}
 
 
 def workers(kind: str, folder: Path, batches: int) -> dict[str, float]:
@@ -184,6 +192,7 @@ def main() -> None:
         write_data(folder, args.entries, args.walked if "folder" in args.kinds else 0)
         for kind in args.kinds:
             show(f"start-up, {kind}", alone(start_up, kind, folder))
+        show("index of one tar file", alone(index, folder))
         for kind in args.kinds:
             if kind != "folder":
                 show(f"workers, {kind}", alone(workers, kind, folder, args.batches))

@@ -26,20 +26,32 @@ class LoadSceneImage(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Puts ``image``."""
-        path = results["img_path"]
-        try:
-            data = get(path, backend_args=self.backend_args)
-        except FileNotFoundError as error:
-            raise UnreadableImageError(
-                f"{path}: the image is absent. It was listed when the data set was built: check that its disk is "
-                "mounted, and data_root, data_prefix and ann_file; or take it out of the list."
-            ) from error
-        except OSError as error:
-            raise UnreadableImageError(
-                f"{path}: the image cannot be read ({error.strerror or error}). Check its permissions and its disk."
-            ) from error
-        results["image"] = EncodedImage(data, path)
+        results["image"] = read_photo(results["img_path"], self.backend_args)
         return results
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(backend_args={self.backend_args})"
+
+
+def read_photo(path: str, backend_args: dict | None = None) -> EncodedImage:
+    """Reads an image file, or one in a tar file, and its header.
+
+    Args:
+        path: Of a file, or an address, as ``SceneImages.path`` gives.
+        backend_args: As of :class:`LoadSceneImage`.
+
+    Raises:
+        UnreadableImageError: The file is absent, unreadable, no JPEG, PNG or WebP, or cut short.
+    """
+    try:
+        data = get(path, backend_args=backend_args)
+    except FileNotFoundError as error:
+        raise UnreadableImageError(
+            f"{path}: the image is absent. It was listed when the data set was built: check that its disk is "
+            "mounted, and data_root, data_prefix and ann_file; or take it out of the list."
+        ) from error
+    except OSError as error:
+        raise UnreadableImageError(
+            f"{path}: the image cannot be read ({error.strerror or error}). Check its permissions and its disk."
+        ) from error
+    return EncodedImage(data, path)

@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.logging import print_log
 
 from mmsscl.errors import InputError
-from mmsscl.zoo.safe_load import load_checkpoint
+from mmsscl.zoo.safe_load import is_archive, load_checkpoint
 
 POINTER = "last_checkpoint"
 
@@ -53,12 +53,15 @@ def newest_checkpoint(work_dir: str | Path) -> Path | None:
 def check_whole(file: str | Path) -> None:
     """Check that a run can be resumed from a file: that it can be read and that no byte of its tensors has changed.
 
-    ``torch.save`` keeps a CRC-32 of each tensor, which ``torch.load`` does not look at.
+    ``torch.save`` keeps a CRC-32 of each tensor, which ``torch.load`` does not look at. Files in the format from before
+    torch 1.6 have none: of them only the reading is tried.
 
     Raises:
         InputError: The file is absent, torn, changed, or holds no state of a run.
     """
     _meta_of(load_checkpoint(file, mmap=True), file)
+    if not is_archive(Path(file)):
+        return
     with zipfile.ZipFile(file) as archive:
         damaged = archive.testzip()
     if damaged is not None:

@@ -63,6 +63,16 @@ def test_a_damaged_newest_one_is_passed_over_and_named(tmp_path, said, damage, p
         newest_checkpoint(tmp_path)
 
 
+def test_the_format_from_before_archives_is_read_and_its_damages_told(tmp_path, said):
+    older, newest = write(tmp_path / "epoch_1.pth", 10), write(tmp_path / "epoch_2.pth", 20)
+    torch.save(torch.load(newest), newest, _use_new_zipfile_serialization=False)
+    assert newest_checkpoint(tmp_path) == newest
+    check_whole(newest)
+    newest.write_bytes(newest.read_bytes()[:9000])
+    assert newest_checkpoint(tmp_path) == older
+    assert "epoch_2.pth" in said[0]
+
+
 def test_progress_decides_not_names_or_times(tmp_path):
     within = write(tmp_path / "iter_25.pth", 25)
     write(tmp_path / "epoch_2.pth", 20)
