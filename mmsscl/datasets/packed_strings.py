@@ -1,8 +1,7 @@
 """Many strings in one buffer."""
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import overload
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from mmsscl.errors import InputError
 _CHUNK = 1 << 16
 
 
-class PackedStrings(Sequence[str]):
+class PackedStrings:
     """A read-only list of strings, such as file names, in two arrays.
 
     A Python list of ten million names takes a gigabyte, and each worker process soon has a copy of its own, since a look
@@ -69,18 +68,12 @@ class PackedStrings(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        """A string, or a list of them."""
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
-        position = index + len(self) if index < 0 else index
-        if not 0 <= position < len(self):
+    def __getitem__(self, index: int) -> str:
+        """A string, by a number from 0."""
+        if not 0 <= index < len(self):
             raise IndexError(f"index {index} is outside 0..{len(self) - 1}")
-        start = self._ends[position - 1] if position else 0
-        return os.fsdecode(self._buffer[start : self._ends[position] - 1].tobytes())
+        start = self._ends[index - 1] if index else 0
+        return os.fsdecode(self._buffer[start : self._ends[index] - 1].tobytes())
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self.__getitem__, range(len(self)))

@@ -1,8 +1,8 @@
 """Photos that lie in a folder, or that a text list or a COCO file names."""
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TextIO, overload
+from collections.abc import Iterable, Iterator
+from typing import TextIO
 
 from mmsscl.datasets.packed_strings import PackedStrings
 from mmsscl.errors import InputError
@@ -11,7 +11,7 @@ _MOST_CHECKED_FILES = 20_000
 _BLOCK = 1 << 24
 
 
-class PhotoFiles(Sequence[str]):
+class PhotoFiles:
     """Paths of photos in one folder, which is kept once.
 
     Args:
@@ -83,21 +83,14 @@ class PhotoFiles(Sequence[str]):
     def __len__(self) -> int:
         return len(self.names)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        """The path of a photo, or a list of paths."""
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
+    def __getitem__(self, index: int) -> str:
+        """The path of a photo."""
         name = self.names[index]
         return name if "://" in name else os.path.join(self.folder, name)
 
     def _check_present(self, ann_file: str) -> None:
-        checked = [path for path in self[:: -(-len(self) // _MOST_CHECKED_FILES)] if "://" not in path]
+        even = range(0, len(self), -(-len(self) // _MOST_CHECKED_FILES))
+        checked = [path for path in map(self.__getitem__, even) if "://" not in path]
         absent = [path for path in checked if not os.path.isfile(path)]
         if absent:
             raise InputError(

@@ -166,7 +166,7 @@ class SceneImages(Dataset):
         return results
 
 
-def _list_source(source: dict, suffixes: tuple[str, ...], recursive: bool, check_files: bool) -> Sequence[str]:
+def _list_source(source: dict, suffixes: tuple[str, ...], recursive: bool, check_files: bool) -> PhotoFiles | PhotoShards:
     unknown = set(source) - _SOURCE_KEYS
     if unknown:
         raise InputError(f"SceneImages: a source has unknown keys {sorted(unknown)}. Known: {sorted(_SOURCE_KEYS)}.")

@@ -17,8 +17,7 @@ def test_a_list_of_strings_comes_back(names):
     packed = PackedStrings(iter(names))
     assert len(packed) == len(names)
     assert list(packed) == names
-    assert packed[3:9:2] == names[3:9:2]
-    assert [packed[-position] for position in range(1, len(names) + 1)] == names[::-1]
+    assert [packed[index] for index in reversed(range(len(names)))] == names[::-1]
     assert list(pickle.loads(pickle.dumps(packed))) == names
     assert list(PackedStrings.from_arrays(packed.buffer, packed.ends)) == names
 
@@ -35,7 +34,7 @@ def test_names_that_are_no_text():
 
 def test_outside_and_nul():
     packed = PackedStrings(["a", "b"])
-    for index in (2, -3):
+    for index in (2, -1):
         with pytest.raises(IndexError, match=r"outside 0\.\.1"):
             packed[index]
     with pytest.raises(InputError, match=r"'x\\x00y': a file name with the character NUL"):

@@ -3,7 +3,6 @@ import bisect
 import glob
 import os
 from collections.abc import Sequence
-from typing import overload
 
 import numpy as np
 from mmengine.logging import print_log
@@ -14,7 +13,7 @@ from mmsscl.datasets.shards.index import ShardIndex
 from mmsscl.errors import InputError
 
 
-class PhotoShards(Sequence[str]):
+class PhotoShards:
     """Addresses of the photos in tar files: the files sorted by name, the photos in the order in which they lie there.
 
     Each tar file's headers are read once, unless ``SHARD.index`` lies beside it (``mmsscl shards index``). Other files in
@@ -66,20 +65,11 @@ class PhotoShards(Sequence[str]):
     def __len__(self) -> int:
         return len(self._names)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        """The address of a photo, or a list of addresses."""
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
+    def __getitem__(self, index: int) -> str:
+        """The address of a photo."""
         name = self._names[index]
-        position = index + len(self) if index < 0 else index
-        shard = self.shards[bisect.bisect_right(self._starts, position) - 1]
-        return str(TarAddress(shard, int(self._offsets[position]), int(self._sizes[position]), name))
+        shard = self.shards[bisect.bisect_right(self._starts, index) - 1]
+        return str(TarAddress(shard, int(self._offsets[index]), int(self._sizes[index]), name))
 
 
 def _find(folder: str, pattern: str) -> list[str]:
