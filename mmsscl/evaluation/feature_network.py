@@ -1,9 +1,13 @@
 """A frozen backbone that turns photos into features, from any file that holds one."""
 import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
@@ -136,8 +140,22 @@ def random_feature_network(
     described = repr((seed, sorted(stored.config.items(), key=str)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _network(stored, f"random weights (seed {seed})", hashlib.sha256(described.encode()).hexdigest(), stage, True)
+        name, digest = f"random weights (seed {seed})", hashlib.sha256(described.encode()).hexdigest()
+        with _quiet_logs():
+            network = _network(stored, name, digest, stage, initialise=True)
     return network.to(device)
+
+
+@contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """mmengine says of each parameter how it was drawn."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def sha256_of(file: str | Path) -> str:
@@ -188,5 +206,5 @@ def _by_config(file: Path, config: str | Path) -> StoredBackbone:
     if any(key.startswith("backbone.") for key in state):
         state = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
     rgb = any(preprocessor.get(key) for key in ("to_rgb", "bgr_to_rgb")) or "Pair" in str(preprocessor.get("type"))
-    numbers = {"mean": list(preprocessor["mean"]), "std": list(preprocessor["std"]), "channel_order": "RGB" if rgb else "BGR"}
+    numbers = {key: list(preprocessor[key]) for key in ("mean", "std")} | {"channel_order": "RGB" if rgb else "BGR"}
     return StoredBackbone(backbone, settings.get("default_scope"), state, numbers, "online", False)

@@ -1,4 +1,5 @@
-"""Photos with classes: one folder a class."""
+"""Photos with classes: a folder for each, or a COCO json."""
+import json
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -7,10 +8,11 @@ import numpy as np
 
 from mmsscl.datasets.photo_files import PhotoFiles
 from mmsscl.datasets.scene_images import EXTENSIONS
+from mmsscl.engine.check_coco import check_coco
 from mmsscl.errors import InputError
 
 
-class LabelledPhotos(NamedTuple):
+class ClassifiedPhotos(NamedTuple):
     """Photos and what is on them.
 
     Attributes:
@@ -40,7 +42,7 @@ class LabelledPhotos(NamedTuple):
         return self.targets.argmax(1)
 
 
-def labelled_folder(folder: str | os.PathLike) -> LabelledPhotos:
+def labelled_folder(folder: str | os.PathLike) -> ClassifiedPhotos:
     """The photos of a folder that holds a folder for each class.
 
     Args:
@@ -65,10 +67,45 @@ def labelled_folder(folder: str | os.PathLike) -> LabelledPhotos:
         found = PhotoFiles.from_folder(str(folder / name), EXTENSIONS)
         paths += [found[index] for index in range(len(found))]
         labels += [label] * len(found)
-    return LabelledPhotos(paths, np.eye(len(classes), dtype=bool)[labels], classes)
+    return ClassifiedPhotos(paths, np.eye(len(classes), dtype=bool)[labels], classes)
 
 
-def require_same_classes(train: LabelledPhotos, val: LabelledPhotos, train_name: str, val_name: str) -> None:
+def labelled_json(file: str | os.PathLike, images: str | os.PathLike) -> ClassifiedPhotos:
+    """The photos of a COCO json with the classes of their objects, several a photo; those without objects too.
+
+    Objects marked ``iscrowd`` (VOC's "difficult" ones, where a conversion marks these so) do not count, as in VOC's
+    classification task.
+
+    Args:
+        file: The json.
+        images: Folder that its file names are relative to.
+
+    Raises:
+        InputError: The json is faulty, or a photo is absent.
+    """
+    file = Path(file)
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}). Check the path.") from error
+    except ValueError as error:
+        raise InputError(f"{file}: not valid JSON ({error}). Export in COCO format.") from error
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list) or not content[key]:
+            raise InputError(f"{file}: has no {key!r}. A COCO json has lists images, annotations and categories.")
+    check_coco(content, file)
+    photos = PhotoFiles.from_file(str(file), str(images))
+    column = {category["id"]: position for position, category in enumerate(content["categories"])}
+    row = {image["id"]: position for position, image in enumerate(content["images"])}
+    targets = np.zeros((len(row), len(column)), dtype=bool)
+    for annotation in content["annotations"]:
+        if not annotation.get("iscrowd"):
+            targets[row[annotation["image_id"]], column[annotation["category_id"]]] = True
+    names = [str(category["name"]) for category in content["categories"]]
+    return ClassifiedPhotos([photos[index] for index in range(len(photos))], targets, names)
+
+
+def require_same_classes(train: ClassifiedPhotos, val: ClassifiedPhotos, train_name: str, val_name: str) -> None:
     """Check that two sets number their classes alike.
 
     Raises:

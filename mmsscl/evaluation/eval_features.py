@@ -1,0 +1,178 @@
+"""Classify photos by the features of frozen backbones: ``mmsscl knn``, ``mmsscl linear`` and ``mmsscl svm``."""
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmsscl.atomic_file import atomic_file
+from mmsscl.engine.device import pick_device
+from mmsscl.engine.output_folder import writable_folder
+from mmsscl.errors import InputError
+from mmsscl.evaluation.classified_photos import ClassifiedPhotos, labelled_folder, labelled_json, require_same_classes
+from mmsscl.evaluation.feature_network import FeatureNetwork, load_feature_network, random_feature_network
+from mmsscl.evaluation.features import FeatureSettings, extract_features
+from mmsscl.evaluation.knn import top_accuracy, weighted_knn
+from mmsscl.evaluation.linear_classifiers import few_shots, logistic_scores, svm_scores, voc_average_precision
+from mmsscl.evaluation.short_names import short_names
+from mmsscl.version import __version__
+
+MEASURES = ("knn", "linear", "svm")
+
+
+def add_arguments(parser: argparse.ArgumentParser, measure: str) -> None:
+    """Add the command line's arguments to a parser.
+
+    Args:
+        parser: The verb's.
+        measure: One of ``MEASURES``.
+    """
+    parser.add_argument("checkpoints", nargs="+", metavar="checkpoint", help="of pretraining, or files of mmsscl export")
+    what = "a folder with a folder of photos for each class" + (", or a COCO json" if measure == "svm" else "")
+    parser.add_argument("--train", required=True, metavar="PATH", help=f"labelled photos to learn from: {what}")
+    parser.add_argument("--val", required=True, metavar="PATH", help="photos to be classified, likewise")
+    if measure == "svm":
+        parser.add_argument("--images", metavar="FOLDER", help="of the photos that jsons name (default: the json's folder)")
+        parser.add_argument("--shots", type=int, nargs="*", default=[], metavar="N", help="also learn from N photos a class")
+        parser.add_argument("--trials", type=int, default=5, help="draws of these photos (default: %(default)s)")
+    if measure == "knn":
+        parser.add_argument("--k", type=int, nargs="+", default=[20], help="neighbours (default: 20)")
+        parser.add_argument("--temperature", type=float, default=0.07, help="of their weights (default: %(default)s)")
+    parser.add_argument("--random", action="store_true", help="also score random weights of the first checkpoint's backbone")
+    parser.add_argument("--branch", choices=["online", "target"], help="of training checkpoints (default: online)")
+    parser.add_argument("--config", help="for other weights: a config whose backbone and normalisation are used")
+    parser.add_argument("--stage", type=int, help="features of this stage, as in out_indices (default: the last)")
+    parser.add_argument("--size", type=int, default=224, help="side of the square from a photo's middle (default: %(default)s)")
+    parser.add_argument("--short-side", type=int, help="what photos are resized to before (default: 256/224 of the size)")
+    parser.add_argument("--cache", metavar="FOLDER", help="keep features there, by the hash of the checkpoint")
+    parser.add_argument("--batch-size", type=int, default=64, help="photos at a time (default: %(default)s)")
+    parser.add_argument("--num-workers", type=int, default=0, help="processes that read photos (default: none)")
+    parser.add_argument("--device", help="default: cuda if there is one, else cpu")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default: %(default)s)")
+    parser.add_argument("--out", metavar="JSON", help="also write the scores there")
+
+
+def main(args: argparse.Namespace, measure: str) -> dict[str, Any]:
+    """Score the checkpoints that ``args`` names.
+
+    Args:
+        args: See :func:`add_arguments`.
+        measure: One of ``MEASURES``.
+
+    Returns:
+        ``scores``: of each checkpoint, by name, the scores in percent by name; and what they were made with.
+
+    Raises:
+        InputError: A checkpoint, folder, json or option that cannot be used.
+    """
+    if args.out is not None:
+        if Path(args.out).is_dir():
+            raise InputError(f"--out {args.out}: is a folder. Name the json file to write.")
+        writable_folder(Path(args.out).parent)
+    if args.cache is not None:
+        writable_folder(args.cache, "--cache")
+    if args.batch_size < 1 or args.num_workers < 0:
+        raise InputError(f"--batch-size {args.batch_size}, --num-workers {args.num_workers}: from 1, and from 0.")
+    settings = FeatureSettings(args.size, args.short_side)
+    device = pick_device(args.device)
+    train, val = (_photos(path, getattr(args, "images", None)) for path in (args.train, args.val))
+    require_same_classes(train, val, args.train, args.val)
+    score = {"knn": _knn, "linear": _linear, "svm": _svm}[measure](train, val, args)
+    report: dict[str, Any] = {
+        "measure": measure, "train": len(train.paths), "val": len(val.paths), "classes": len(train.classes), "scores": {},
+        "settings": {key: value for key, value in vars(args).items() if key not in ("run", "verb", "checkpoints")},
+        "versions": {"mmsscl": __version__, "torch": torch.__version__}, "device": str(device),
+    }  # fmt: skip
+    for name, network in _networks(args, device):
+        features, queries = (
+            extract_features(network, photos.paths, settings, args.cache, args.batch_size, args.num_workers)
+            for photos in (train, val)
+        )
+        report["scores"][name] = score(features, queries)
+    if args.out is not None:
+        with atomic_file(args.out) as file:
+            file.write((json.dumps(report, indent=1, default=str) + "\n").encode())
+    return report
+
+
+def table(report: dict[str, Any]) -> str:
+    """The scores of a report of :func:`main` as lines."""
+    names = list(report["scores"])
+    columns = list(report["scores"][names[0]])
+    width = max(len("checkpoint"), *map(len, names))
+    lines = [f"{'checkpoint':{width}}" + "".join(f"{column:>14}" for column in columns)]
+    for name in names:
+        lines.append(f"{name:{width}}" + "".join(f"{report['scores'][name][column]:14.2f}" for column in columns))
+    about = f"{report['measure']}: {report['train']} labelled photos, {report['val']} classified, {report['classes']} classes"
+    return "\n".join([about, *lines])
+
+
+def _networks(args: argparse.Namespace, device: torch.device) -> Iterator[tuple[str, FeatureNetwork]]:
+    if args.random:
+        yield "random weights", random_feature_network(args.checkpoints[0], args.seed, args.stage, device)
+    for name, checkpoint in zip(short_names(args.checkpoints), args.checkpoints):
+        yield name, load_feature_network(checkpoint, args.branch, args.config, args.stage, device)
+
+
+def _photos(path: str, images: str | None) -> ClassifiedPhotos:
+    if not path.endswith(".json"):
+        return labelled_folder(path)
+    return labelled_json(path, os.path.dirname(os.path.abspath(path)) if images is None else images)
+
+
+_Score = Callable[[np.ndarray, np.ndarray], dict[str, float]]
+
+
+def _knn(train: ClassifiedPhotos, val: ClassifiedPhotos, args: argparse.Namespace) -> _Score:
+    labels, wanted = torch.from_numpy(train.labels), torch.from_numpy(val.labels)
+    for k in args.k:  # found out before the features are made
+        weighted_knn(torch.eye(1).expand(len(labels), 1), labels, torch.ones(1, 1), len(train.classes), k, args.temperature)
+
+    def score(features: np.ndarray, queries: np.ndarray) -> dict[str, float]:
+        found = {}
+        for k in args.k:
+            bank, asked = torch.from_numpy(features), torch.from_numpy(queries)
+            votes = weighted_knn(bank, labels, asked, len(train.classes), k, args.temperature)
+            for top in (1, 5):
+                found[f"k={k} top-{top}"] = top_accuracy(votes, wanted, top)
+        return found
+
+    return score
+
+
+def _linear(train: ClassifiedPhotos, val: ClassifiedPhotos, args: argparse.Namespace) -> _Score:
+    labels, wanted = train.labels, torch.from_numpy(val.labels)
+
+    def score(features: np.ndarray, queries: np.ndarray) -> dict[str, float]:
+        scores, cost = logistic_scores(features, labels, queries, seed=args.seed)
+        found = torch.from_numpy(scores)
+        return {"top-1": top_accuracy(found, wanted, 1), "top-5": top_accuracy(found, wanted, 5), "cost": cost}
+
+    return score
+
+
+def _svm(train: ClassifiedPhotos, val: ClassifiedPhotos, args: argparse.Namespace) -> _Score:
+    if args.trials < 1:
+        raise InputError(f"--trials {args.trials}: draw at least once.")
+    absent = [name for name, shown in zip(val.classes, val.targets.any(0)) if not shown]
+    if absent:
+        raise InputError(f"--val {args.val}: no photo shows {absent[0]!r}, so its precision has no value. Take another split.")
+    draws = {shots: [few_shots(train.targets, shots, np.random.default_rng((args.seed, trial, shots)))
+                     for trial in range(args.trials)] for shots in args.shots}  # fmt: skip
+
+    def precision(features: np.ndarray, targets: np.ndarray, queries: np.ndarray) -> float:
+        scores, _ = svm_scores(features, targets, queries, seed=args.seed)
+        return float(np.mean([voc_average_precision(scores[:, label], val.targets[:, label])
+                              for label in range(targets.shape[1])]))  # fmt: skip
+
+    def score(features: np.ndarray, queries: np.ndarray) -> dict[str, float]:
+        found = {"mAP": precision(features, train.targets, queries)}
+        for shots, rows in draws.items():
+            found[f"{shots}-shot mAP"] = float(np.mean([precision(features[r], train.targets[r], queries) for r in rows]))
+        return found
+
+    return score
