@@ -42,14 +42,18 @@ def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
-def remove_unfinished(folder: str | os.PathLike) -> list[str]:
+def remove_unfinished(folder: str | os.PathLike, beginning: str = "") -> list[str]:
     """Delete what killed processes left half written in a folder; nobody may be writing there.
+
+    Args:
+        folder: Where to look.
+        beginning: Of the names of the files that were to be written; the others' are left.
 
     Returns:
         The names of the files deleted.
     """
     removed = []
-    for file in sorted(Path(folder).glob(f".*{UNFINISHED}")):
+    for file in sorted(Path(folder).glob(f".{beginning}*{UNFINISHED}")):
         with suppress(OSError):
             file.unlink()
             removed.append(file.name)

@@ -18,9 +18,10 @@ class PackedStrings:
 
     Args:
         strings: In order. As file names they must not hold the character NUL.
+        source: Where they are from, for errors.
 
     Raises:
-        InputError: One holds NUL.
+        InputError: One holds NUL, or half of a character of UTF-16.
 
     Example:
         >>> names = PackedStrings(["a.jpg", "b.jpg"])
@@ -28,16 +29,20 @@ class PackedStrings:
         ('b.jpg', 2)
     """
 
-    def __init__(self, strings: Iterable[str] = ()) -> None:
+    def __init__(self, strings: Iterable[str] = (), source: str = "file names") -> None:
         buffer, ends = bytearray(), []
         rest = iter(strings)
         while chunk := list(islice(rest, _CHUNK)):
             # one call that encodes many is ten times as fast as many that encode one
-            encoded = os.fsencode("\0".join(chunk) + "\0")
+            try:
+                encoded = os.fsencode("\0".join(chunk) + "\0")
+            except UnicodeEncodeError as error:
+                name = error.object[max(error.start - 40, 0) : error.end]
+                raise InputError(f"{source}: no file can have a name with {name!r} ({error.reason}). Correct it.") from error
             terminators = np.flatnonzero(np.frombuffer(encoded, dtype=np.uint8) == 0)
             if len(terminators) != len(chunk):
                 name = next(string for string in chunk if "\0" in string)
-                raise InputError(f"{name!r}: a file name with the character NUL. No file can have it: correct the list.")
+                raise InputError(f"{source}: {name!r} is a name with the character NUL. No file can have it: correct it.")
             ends.append(terminators + (len(buffer) + 1))
             buffer += encoded
         self._buffer = np.frombuffer(buffer, dtype=np.uint8)

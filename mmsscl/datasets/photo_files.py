@@ -17,11 +17,12 @@ class PhotoFiles:
     Args:
         folder: What relative names are relative to.
         names: Relative or absolute paths, or addresses (``s3://...``).
+        source: Where the names are from, for errors; None: the folder.
     """
 
-    def __init__(self, folder: str, names: Iterable[str]) -> None:
+    def __init__(self, folder: str, names: Iterable[str], source: str | None = None) -> None:
         self.folder = folder
-        self.names = PackedStrings(names)
+        self.names = PackedStrings(names, source or folder)
 
     @classmethod
     def from_folder(cls, folder: str, suffixes: tuple[str, ...], recursive: bool = True) -> "PhotoFiles":
@@ -67,12 +68,18 @@ class PhotoFiles:
             InputError: There is no such file, it is not what its name says, or photos are absent.
         """
         try:
-            with open(ann_file, encoding="utf-8-sig") as file:
-                names = iter(_read_coco(file.read(), ann_file)) if ann_file.endswith(".json") else _read_list(file)
-                photos = cls(folder, names)
-        except (FileNotFoundError, IsADirectoryError) as error:
+            if ann_file.endswith(".json"):
+                with open(ann_file, encoding="utf-8-sig") as file:
+                    photos = cls(folder, _read_coco(file.read(), ann_file), ann_file)
+            else:
+                # names of files need not be text
+                with open(ann_file, encoding="utf-8-sig", errors="surrogateescape") as file:
+                    photos = cls(folder, _read_list(file, ann_file), ann_file)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise InputError(f"{ann_file}: no such file. Check ann_file (relative to data_root).") from error
-        except UnicodeDecodeError as error:
+        except OSError as error:
+            raise InputError(f"{ann_file}: cannot be read ({error.strerror}). Check its permissions.") from error
+        except UnicodeError as error:
             raise InputError(f"{ann_file}: not a text file in UTF-8 ({error}). Check ann_file.") from error
         if not len(photos):
             raise InputError(f"{ann_file}: the list names no image. Write one path a line, relative to the photo folder.")
@@ -93,9 +100,11 @@ class PhotoFiles:
         checked = [path for path in map(self.__getitem__, even) if "://" not in path]
         absent = [path for path in checked if not os.path.isfile(path)]
         if absent:
+            odd = any("\udc80" <= letter <= "\udcff" for letter in absent[0])
+            hint = " The list is not a text file in UTF-8: save it as such, if it was meant as one." if odd else ""
             raise InputError(
                 f"{ann_file}: {len(absent)} of {len(checked)} listed images checked are absent, first {absent[0]}. Paths "
-                f"are taken relative to {self.folder!r} (data_root and data_prefix): correct these, or the list."
+                f"are taken relative to {self.folder!r} (data_root and data_prefix): correct these, or the list.{hint}"
             )
 
 
@@ -108,21 +117,28 @@ def find_photos(folder: str, suffixes: tuple[str, ...], recursive: bool = True) 
     pending = [(folder, frozenset({os.path.realpath(folder)}))]
     while pending:
         current, above = pending.pop()
-        with os.scandir(current) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.name.lower().endswith(suffixes) and entry.is_file():
-                    yield entry.path
-                elif recursive and entry.is_dir():
-                    real = os.path.realpath(entry.path)
-                    if real not in above:
-                        pending.append((entry.path, above | {real}))
+        try:
+            entries = list(os.scandir(current))
+        except OSError as error:
+            raise InputError(
+                f"{current}: the folder cannot be read ({error.strerror}). Check its permissions, or give a list of photos."
+            ) from error
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.name.lower().endswith(suffixes) and entry.is_file():
+                yield entry.path
+            elif recursive and entry.is_dir():
+                real = os.path.realpath(entry.path)
+                if real not in above:
+                    pending.append((entry.path, above | {real}))
 
 
-def _read_list(file: TextIO) -> Iterator[str]:
+def _read_list(file: TextIO, ann_file: str) -> Iterator[str]:
     # in blocks: a file's lines one by one take twice as long
     while lines := file.readlines(_BLOCK):
+        if any("\0" in line for line in lines):
+            raise InputError(f"{ann_file}: not a text file in UTF-8 (it holds the character NUL). Check ann_file.")
         yield from (name for line in lines if (name := line.strip()) and name[0] != "#")
 
 

@@ -179,7 +179,8 @@ def _list_source(source: dict, suffixes: tuple[str, ...], recursive: bool, check
     if ann_file and shards:
         raise InputError("SceneImages: give ann_file or shards for a source, not both: shards are used whole.")
     if shards:
-        return PhotoShards(folder, [shards] if isinstance(shards, str) else list(shards), suffixes)
+        patterns = [shards] if isinstance(shards, str | os.PathLike) else list(shards)
+        return PhotoShards(folder, [os.fspath(pattern) for pattern in patterns], suffixes)
     if ann_file:
         ann_file = os.path.join(data_root, os.path.expanduser(ann_file))
         return PhotoFiles.from_file(ann_file, folder, check_files)
@@ -188,11 +189,16 @@ def _list_source(source: dict, suffixes: tuple[str, ...], recursive: bool, check
 
 def _kept(indices: int | Sequence[int], size: int) -> range | np.ndarray:
     """Positions of the images to keep."""
-    if isinstance(indices, int):
+    if isinstance(indices, int | np.integer) and not isinstance(indices, bool):
         if indices < 1:
             raise InputError(f"SceneImages: indices is {indices}. Give the number of images to keep, 1 or more.")
-        return range(min(indices, size))
-    positions = np.asarray(indices, dtype=np.int64)
+        return range(min(int(indices), size))
+    try:
+        positions = np.asarray(indices)
+    except ValueError:  # lists of different lengths
+        positions = np.zeros(())
+    if positions.ndim != 1 or (len(positions) and positions.dtype.kind not in "iu"):
+        raise InputError(f"SceneImages: indices={indices!r:.100}: give a number of images, or a list of whole numbers.")
     outside = positions[(positions < 0) | (positions >= size)]
     if len(outside) or not len(positions):
         raise InputError(
@@ -200,4 +206,4 @@ def _kept(indices: int | Sequence[int], size: int) -> range | np.ndarray:
             if len(outside)
             else "SceneImages: indices is empty. Leave it out to keep all images."
         )
-    return positions
+    return positions.astype(np.int64)

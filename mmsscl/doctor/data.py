@@ -60,6 +60,9 @@ def _absolute(path: str) -> str:
 
 
 def _write(file: str, lines: list[str]) -> None:
+    broken = next((line for line in lines if "\n" in line), None)
+    if broken is not None:
+        raise InputError(f"{broken!r}: has a line break in its name, which no list can hold. Rename it.")
     try:
         with atomic_file(file) as stream:
             stream.write("".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))

@@ -62,7 +62,11 @@ def dataset_fingerprint(dataset: Any) -> str:
 
 
 def _name(path: str) -> str:
-    return TarAddress.parse(path).name if path.startswith("tar://") else path
+    if path.startswith("tar://"):
+        return TarAddress.parse(path).name
+    # ./photos and photos//a.jpg are what photos and photos/a.jpg are
+    odd = path.startswith("./") or "/./" in path or "//" in path
+    return os.path.normpath(path) if odd and "://" not in path else path
 
 
 def _file_size(path: str) -> bytes:

@@ -39,6 +39,15 @@ def test_order_depends_on_seed_and_epoch_only():
     assert epoch_of(EpochIndexSampler(range(4), shuffle=False), 2) == [(2, 0), (2, 1), (2, 2), (2, 3)]
 
 
+@pytest.mark.parametrize("size", [65_535, 65_536, 200_001])
+def test_large_epochs_are_whole(size):
+    order = [index for _, index in epoch_of(EpochIndexSampler(range(size), seed=0), 1)]
+    assert sorted(order) == list(range(size))
+    parts = [epoch_of(EpochIndexSampler(range(size), seed=0, rank=rank, world_size=2), 1) for rank in range(2)]
+    assert [part[0][1] for part in parts] == order[:2]
+    assert all(part == [(1, index) for index in order[rank : size - size % 2 : 2]] for rank, part in enumerate(parts))
+
+
 @pytest.mark.parametrize("world_size", [2, 4])
 @pytest.mark.parametrize("size", [64, 67])
 def test_global_batches_do_not_depend_on_the_ranks(world_size, size):

@@ -37,8 +37,8 @@ def test_outside_and_nul():
     for index in (2, -1):
         with pytest.raises(IndexError, match=r"outside 0\.\.1"):
             packed[index]
-    with pytest.raises(InputError, match=r"'x\\x00y': a file name with the character NUL"):
-        PackedStrings(["a", "x\0y"])
+    with pytest.raises(InputError, match=r"list\.txt: 'x\\x00y' is a name with the character NUL"):
+        PackedStrings(["a", "x\0y"], "list.txt")
 
 
 def test_nothing_but_the_bytes_is_kept():

@@ -73,6 +73,7 @@ def test_several_sources_and_indices(photos):
     dataset = SceneImages(sources=sources)
     assert names(dataset, photos) == ["b.jpg", "sub/deep/c.png", "sub/é ü.webp"]
     assert names(SceneImages(sources=sources, indices=2), photos) == ["b.jpg", "sub/deep/c.png"]
+    assert names(SceneImages(sources=sources, indices=np.int64(2)), photos) == ["b.jpg", "sub/deep/c.png"]
     assert names(SceneImages(sources=sources, indices=[2, 0]), photos) == ["sub/é ü.webp", "b.jpg"]
 
 
@@ -108,6 +109,18 @@ def test_several_sources_and_indices(photos):
         ({"data_root": "{}", "indices": 0}, {"a.jpg": "x"}, "indices is 0"),
         ({"data_root": "{}", "indices": [1]}, {"a.jpg": "x"}, r"indices \[1\] are outside 0\.\.0"),
         ({"data_root": "{}", "indices": []}, {"a.jpg": "x"}, "indices is empty"),
+        ({"data_root": "{}", "indices": 0.5}, {"a.jpg": "x"}, "give a number of images, or a list of whole numbers"),
+        ({"data_root": "{}", "indices": True}, {"a.jpg": "x"}, "list of whole numbers"),
+        ({"data_root": "{}", "indices": [0.0]}, {"a.jpg": "x"}, "list of whole numbers"),
+        ({"data_root": "{}", "indices": [True]}, {"a.jpg": "x"}, "list of whole numbers"),
+        ({"data_root": "{}", "indices": ["0"]}, {"a.jpg": "x"}, "list of whole numbers"),
+        ({"data_root": "{}", "indices": [[0], [0, 0]]}, {"a.jpg": "x"}, "list of whole numbers"),
+        ({"data_root": "{}", "ann_file": "a.jpg/l.txt"}, {"a.jpg": "x"}, r"l\.txt: no such file"),
+        (
+            {"data_root": "{}", "ann_file": "c.json"},
+            {"c.json": '{"images": [{"file_name": "a\\ud83d.jpg"}]}'},
+            r"c\.json: no file can have a name",
+        ),
     ],
 )
 def test_mistakes_are_named(tmp_path, arguments, files, message):
@@ -116,6 +129,36 @@ def test_mistakes_are_named(tmp_path, arguments, files, message):
     filled = {k: v.replace("{}", str(tmp_path)) if isinstance(v, str) else v for k, v in arguments.items()}
     with pytest.raises(InputError, match=message):
         SceneImages(**filled)
+
+
+def test_names_that_are_no_text_can_be_listed(tmp_path):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "list.txt").write_bytes(b"caf\xe9.jpg\n")
+    assert SceneImages(str(tmp_path), ann_file="list.txt").path(0) == str(tmp_path / name)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_may_not_be_read_is_named(photos):
+    (photos / "sub").chmod(0)
+    try:
+        with pytest.raises(InputError, match="sub: the folder cannot be read"):
+            SceneImages(str(photos))
+    finally:
+        (photos / "sub").chmod(0o700)
+
+
+def test_a_folder_that_fails_is_named(photos, monkeypatch):
+    real = os.scandir
+
+    def failing(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr("mmsscl.datasets.photo_files.os.scandir", failing)
+    with pytest.raises(InputError, match=r"deep: the folder cannot be read \(Permission denied\)"):
+        SceneImages(str(photos))
 
 
 def test_binary_list_is_named(tmp_path):

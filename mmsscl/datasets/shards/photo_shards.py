@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 
 from mmsscl.datasets.packed_strings import PackedStrings
 from mmsscl.datasets.shards.address import TarAddress
-from mmsscl.datasets.shards.index import ShardIndex
+from mmsscl.datasets.shards.index import UNFINISHED, ShardIndex
 from mmsscl.errors import InputError
 
 
@@ -30,9 +30,7 @@ class PhotoShards:
 
     def __init__(self, folder: str, patterns: Sequence[str], suffixes: tuple[str, ...]) -> None:
         self.shards = [path for pattern in patterns for path in _find(folder, pattern)]
-        doubled = [path for path, next_path in zip(sorted(self.shards), sorted(self.shards)[1:]) if path == next_path]
-        if doubled:
-            raise InputError(f"SceneImages: shards names {doubled[0]} twice. Take it out of one of {list(patterns)}.")
+        _require_usable(self.shards)
         buffers, ends, offsets, sizes = [], [], [], []
         self._starts = [0]
         length = unindexed = 0
@@ -73,12 +71,27 @@ class PhotoShards:
 
 
 def _find(folder: str, pattern: str) -> list[str]:
-    path = os.path.join(folder, os.path.expanduser(pattern))
-    found = [path] if os.path.isfile(path) else sorted(glob.glob(path))
+    pattern = os.path.expanduser(pattern)
+    path = os.path.join(folder, pattern)
+    found = [path] if os.path.isfile(path) else sorted(glob.glob(os.path.join(glob.escape(folder), pattern)))
     if not found:
         hint = " Write a range in braces as a pattern: photos-*.tar." if "{" in pattern else ""
         raise InputError(f"{path}: no such tar file. Check shards (relative to data_root and data_prefix).{hint}")
     return found
+
+
+def _require_usable(shards: list[str]) -> None:
+    seen: set[str] = set()
+    for shard in shards:
+        place = os.path.abspath(shard)
+        if place in seen:
+            raise InputError(f"SceneImages: shards names {shard} twice. Take it out of one of the patterns.")
+        if "?offset=" in shard:
+            raise InputError(f"{shard}: has '?offset=' in its path, which marks addresses. Rename the folder or the file.")
+        seen.add(place)
+    for folder in {os.path.dirname(shard) for shard in shards}:
+        for mark in glob.glob(os.path.join(glob.escape(folder), f"*{UNFINISHED}")):
+            raise InputError(f"{mark}: packing was cut short, so tar files are missing. Run mmsscl shards write again.")
 
 
 def _photos(index: ShardIndex, suffixes: tuple[str, ...]) -> ShardIndex:
@@ -87,8 +100,8 @@ def _photos(index: ShardIndex, suffixes: tuple[str, ...]) -> ShardIndex:
     buffer, last = index.names.buffer, index.names.ends - 2
     for suffix in suffixes:
         letters = np.frombuffer(os.fsencode(suffix), dtype=np.uint8)
-        # what stands before the first name is taken from the end of the last: no name there is as short as its suffix
-        found = buffer[last[:, None] - np.arange(len(letters))[::-1]]
+        # a name shorter than the suffix holds NUL, or the first byte again, where others hold the suffix
+        found = buffer[np.maximum(last[:, None] - np.arange(len(letters))[::-1], 0)] if len(buffer) else np.zeros((0, 1))
         upper = (found >= ord("A")) & (found <= ord("Z"))
         kept |= (found + 32 * upper == letters).all(axis=1)
     if kept.all():

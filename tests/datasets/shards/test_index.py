@@ -56,7 +56,8 @@ def test_an_index_comes_back_from_its_file(files):
 
 
 def test_hidden_files_are_left_out(files):
-    for name in (".DS_Store", "._a.jpg", "deep/._b.jpg"):
+    for name in (".DS_Store", "._a.jpg", "deep/._b.jpg", ".ipynb_checkpoints/a-checkpoint.jpg"):
+        (files / name).parent.mkdir(exist_ok=True)
         (files / name).write_bytes(b"not a photo")
     assert set(ShardIndex.scan(pack(files)).names) == set(FILES)
 
@@ -69,7 +70,7 @@ def test_damaged_at_any_place_is_told(files):
     shard = files.parent / "cut.tar"
     for length in [0, 1, 511, *range(512, used + 512, 256)]:
         shard.write_bytes(content[:length])
-        with pytest.raises(InputError, match=r"cut\.tar: (not a readable tar file|the tar file is damaged or cut short)"):
+        with pytest.raises(InputError, match=r"cut\.tar: (not a readable tar file|the tar file is damaged, cut short)"):
             ShardIndex.scan(str(shard))
     for start in range(0, used, 512):
         broken = bytearray(content)
@@ -115,12 +116,100 @@ def test_a_name_like_an_address_is_refused(tmp_path):
         ShardIndex.scan(str(tmp_path / "photos.tar"))
 
 
+def test_two_tar_files_in_one_are_told(files):
+    content = Path(pack(files)).read_bytes()
+    Path(files.parent / "two.tar").write_bytes(content * 2)
+    with pytest.raises(InputError, match=r"two\.tar: the tar file is damaged, cut short or put together of several"):
+        ShardIndex.scan(str(files.parent / "two.tar"))
+
+
+def test_a_hole_is_told(files):
+    shard = Path(pack(files))
+    whole = ShardIndex.scan(str(shard))
+    content = bytearray(shard.read_bytes())
+    start = int(whole.offsets[2]) - 512
+    content[start : start + 512] = bytes(512)
+    shard.write_bytes(content)
+    with pytest.raises(InputError, match=rf"damaged, cut short or put together of several, at byte {start}"):
+        ShardIndex.scan(str(shard))
+
+
+def test_a_name_that_is_there_twice_is_told(files):
+    shard = pack(files)
+    subprocess.run(["tar", "rf", shard, "-C", str(files), "./a.jpg"], check=True)
+    with pytest.raises(InputError, match=r"holds a\.jpg more than once, as tar --update"):
+        ShardIndex.scan(shard)
+
+
+@pytest.mark.parametrize("header", [{"path": ""}, {"size": "9" * 30}, {"GNU.sparse.map": "a,b", "GNU.sparse.size": "3"}])
+def test_headers_that_make_no_sense_are_told(tmp_path, header):
+    member = tarfile.TarInfo("a.jpg")
+    member.pax_headers = header
+    with tarfile.open(tmp_path / "photos.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(member, io.BytesIO())
+    with pytest.raises(InputError, match=r"photos\.tar: "):
+        ShardIndex.scan(str(tmp_path / "photos.tar"))
+
+
+def test_names_that_are_no_text_stay_as_they_are(tmp_path):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    with tarfile.open(tmp_path / "photos.tar", "w", format=tarfile.GNU_FORMAT, errors="surrogateescape") as tar:
+        tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    assert list(ShardIndex.scan(str(tmp_path / "photos.tar")).names) == [name]
+
+
+def test_an_index_of_the_same_photos_in_another_order_is_told(tmp_path):
+    """Such a tar file often has the same size, since tar files are rounded up."""
+    shard = tmp_path / "photos.tar"
+
+    def write(order):
+        with tarfile.open(shard, "w") as tar:
+            for number in order:
+                member = tarfile.TarInfo(f"{number}.jpg")
+                member.size = 10 * number
+                tar.addfile(member, io.BytesIO(bytes(10 * number)))
+        return shard.stat().st_size
+
+    size = write(range(30))
+    ShardIndex.scan(str(shard)).write(str(shard))
+    assert ShardIndex.read(str(shard)) is not None
+    assert write(reversed(range(30))) == size
+    with pytest.raises(InputError, match=r"is of a tar file with other files than .*mmsscl shards index"):
+        ShardIndex.read(str(shard))
+
+
+def test_a_changed_byte_in_an_index_never_gives_other_photos(files):
+    shard = pack(files)
+    whole = ShardIndex.scan(shard)
+    file = whole.write(shard)
+    content = file.read_bytes()
+    told = 0
+    for position in range(0, len(content), 7):
+        broken = bytearray(content)
+        broken[position] ^= 0x5A
+        file.write_bytes(broken)
+        try:
+            found = ShardIndex.read(shard)
+        except InputError:
+            told += 1
+            continue
+        assert list(found.names) == list(whole.names), position
+        np.testing.assert_array_equal(found.offsets, whole.offsets)
+        np.testing.assert_array_equal(found.sizes, whole.sizes)
+    assert told > len(content) / 7 / 4
+
+
 def test_absent_ones_are_named(tmp_path):
     for action in (ShardIndex.scan, ShardIndex.read):
         with pytest.raises(InputError, match=r"none\.tar: no such tar file"):
             action(str(tmp_path / "none.tar"))
     with pytest.raises(InputError, match="cannot be read"):
         ShardIndex.scan(str(tmp_path))
+
+
+def cut_array(shard, content):
+    with np.load(io.BytesIO(content)) as found:
+        return saved(**{**found, "ends": found["ends"][:-2]})
 
 
 @pytest.mark.parametrize(
@@ -131,6 +220,8 @@ def test_absent_ones_are_named(tmp_path):
         (lambda shard, content: b"text", "not a readable index"),
         (lambda shard, content: saved(version=2), "of version 2, not 1"),
         (lambda shard, content: saved(version=1), "not a readable index"),
+        (lambda shard, content: saved(version=np.arange(3)), "not a readable index"),
+        (cut_array, "not a readable index"),
         (lambda shard, content: saved(version=np.array(object())), "not a readable index"),
         (lambda shard, content: os.truncate(shard, os.stat(shard).st_size + 512) or content, "is of a tar file of .* bytes"),
     ],

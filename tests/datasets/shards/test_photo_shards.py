@@ -86,6 +86,13 @@ def test_the_same_batches_from_the_same_seed(photos, shards):
     assert bad == 2, "the bad photo was met once an epoch"
 
 
+def test_however_the_folder_is_written_it_is_the_same_data_set(photos, shards, monkeypatch):
+    monkeypatch.chdir(photos.parent)
+    wanted = dataset_fingerprint(SceneImages(str(shards), shards="*.tar"))
+    for root in ("photos", "./photos", "photos/", "photos//", ".//photos/."):
+        assert dataset_fingerprint(SceneImages(root)) == wanted, root
+
+
 def test_a_run_on_shards_goes_on_with_the_maps_of_one_on_files(photos, shards):
     files = SceneImages(str(photos))
     packed = SceneImages(str(shards), shards="*.tar")
@@ -145,6 +152,10 @@ def test_names_are_told_apart_as_python_does(tmp_path, suffixes):
         for name in names:
             tar.addfile(tarfile.TarInfo(name), io.BytesIO())
     suffixes = tuple(suffix.lower() for suffix in suffixes)
+    with tarfile.open(tmp_path / "short.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("a"), io.BytesIO())
+    with pytest.raises(InputError, match="no images in these 1 tar"):
+        PhotoShards(str(tmp_path), ["short.tar"], suffixes)
     wanted = [name for name in names if name.lower().endswith(suffixes) and not name.startswith(".")]
     if not wanted:
         with pytest.raises(InputError, match=r"a\.tar: no images in these 1 tar file\(s\)"):
@@ -159,7 +170,7 @@ def test_names_are_told_apart_as_python_does(tmp_path, suffixes):
     [
         ({"shards": "none-*.tar"}, r"none-\*\.tar: no such tar file\. Check shards"),
         ({"shards": "photos-{000..002}.tar"}, r"no such tar file.*in braces as a pattern: photos-\*\.tar"),
-        ({"shards": ["*.tar", "photos-000000.tar"]}, r"shards names .*photos-000000\.tar twice"),
+        ({"shards": ["*.tar", "./photos-000000.tar"]}, r"shards names .*photos-000000\.tar twice"),
         ({"shards": "*.tar", "ann_file": "a.txt"}, "ann_file or shards for a source, not both"),
         ({"shards": "*.tar", "extensions": [".gif"]}, r"no images in these \d+ tar file"),
         ({"shards": "*.tar", "indices": [999]}, r"indices \[999\] are outside"),
