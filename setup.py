@@ -75,6 +75,7 @@ setup(
         "matplotlib>=3.7",
         "pycocotools>=2.0.7",
         "rich>=13",
+        "scikit-learn>=1.4",
     ],
     extras_require={
         "onedl": [

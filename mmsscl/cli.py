@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from mmsscl.errors import InputError, UnreadableImageError
@@ -42,6 +43,15 @@ EXAMPLES = {
     "doctor": """examples:
   mmsscl doctor data photos/ --out bad.txt --good good.txt
   mmsscl doctor data annotations/instances_train2017.json --root train2017""",
+    "knn": """examples:
+  mmsscl knn backbone.pth --train photos/train --val photos/val --k 1 20 200
+  mmsscl knn work_dirs/byol/epoch_200.pth work_dirs/scrl/epoch_200.pth --random --cache features --train ... --val ...""",
+    "linear": """examples:
+  mmsscl linear backbone.pth --train photos/train --val photos/val
+  the published protocols, which train for epochs: mmsscl train configs/classify/...""",
+    "svm": """examples:
+  mmsscl svm backbone.pth --train voc07_trainval.json --val voc07_test.json --images VOC2007/JPEGImages --shots 1 2 4 8 16
+  mmsscl svm backbone.pth --train photos/train --val photos/val""",
     "shards": """examples:
   mmsscl shards write photos/ shards/
   mmsscl shards write train.txt shards/ --root photos --megabytes 500
@@ -52,7 +62,7 @@ EXAMPLES = {
 LOCAL_RANK_VARIABLES = {"pytorch": "LOCAL_RANK", "slurm": "SLURM_LOCALID", "mpi": "OMPI_COMM_WORLD_LOCAL_RANK"}
 """Where a launcher tells a process its number on its machine, by ``--launcher``."""
 
-READERS = ("train", "test", "export", "predict", "saliency", "eval-saliency")
+READERS = ("train", "test", "export", "predict", "saliency", "eval-saliency", "knn", "linear", "svm")
 """The verbs that read checkpoints."""
 
 HELP = {
@@ -64,6 +74,9 @@ HELP = {
     "saliency": "draw saliency maps, their evolution over refreshes or checkpoints, and where crops fall",
     "eval-saliency": "score saliency maps on photos with masks or boxes, beside baselines",
     "doctor": "read every photo of a data set and say which are damaged, and why",
+    "knn": "classify photos by their nearest neighbours among the features of labelled ones",
+    "linear": "classify photos by a logistic regression on frozen features, in seconds",
+    "svm": "classify photos by linear SVMs on frozen features, from few labels too (VOC07's protocol)",
     "shards": "pack photos into tar files, for clusters whose file system is slow with many small ones",
 }
 
@@ -152,6 +165,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     fill |= {"browse": _browse_arguments, "predict": _predict_arguments}
     fill |= {"saliency": _saliency_arguments, "eval-saliency": _eval_saliency_arguments, "doctor": _doctor_arguments}
     fill |= {"shards": _shards_arguments}
+    fill |= {measure: partial(_feature_arguments, measure) for measure in ("knn", "linear", "svm")}
     for verb, help_text in HELP.items():
         sub = verbs.add_parser(
             verb,
@@ -297,6 +311,20 @@ def _doctor(options: argparse.Namespace) -> int:
         print(f"... and {len(bad) - 20} more; all of them with --out FILE")
     print(f"{count} photos read, {len(bad)} bad")
     return 1 if bad else 0
+
+
+def _feature_arguments(measure: str, parser: argparse.ArgumentParser) -> None:
+    from mmsscl.evaluation import eval_features
+
+    eval_features.add_arguments(parser, measure)
+    parser.set_defaults(run=partial(_features, measure))
+
+
+def _features(measure: str, options: argparse.Namespace) -> int:
+    from mmsscl.evaluation import eval_features
+
+    print(eval_features.table(eval_features.main(options, measure)))
+    return 0
 
 
 def _shards_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser, measure: str) -> None:
     parser.add_argument("--branch", choices=["online", "target"], help="of training checkpoints (default: online)")
     parser.add_argument("--config", help="for other weights: a config whose backbone and normalisation are used")
     parser.add_argument("--stage", type=int, help="features of this stage, as in out_indices (default: the last)")
-    parser.add_argument("--size", type=int, default=224, help="side of the square from a photo's middle (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=224, help="side of the middle square (default: %(default)s)")
     parser.add_argument("--short-side", type=int, help="what photos are resized to before (default: 256/224 of the size)")
     parser.add_argument("--cache", metavar="FOLDER", help="keep features there, by the hash of the checkpoint")
     parser.add_argument("--batch-size", type=int, default=64, help="photos at a time (default: %(default)s)")
@@ -79,7 +80,8 @@ def main(args: argparse.Namespace, measure: str) -> dict[str, Any]:
         raise InputError(f"--batch-size {args.batch_size}, --num-workers {args.num_workers}: from 1, and from 0.")
     settings = FeatureSettings(args.size, args.short_side)
     device = pick_device(args.device)
-    train, val = (_photos(path, getattr(args, "images", None)) for path in (args.train, args.val))
+    read = partial(_photos, images=args.images) if measure == "svm" else labelled_folder
+    train, val = (read(path) for path in (args.train, args.val))
     require_same_classes(train, val, args.train, args.val)
     score = {"knn": _knn, "linear": _linear, "svm": _svm}[measure](train, val, args)
     report: dict[str, Any] = {
@@ -107,7 +109,8 @@ def table(report: dict[str, Any]) -> str:
     lines = [f"{'checkpoint':{width}}" + "".join(f"{column:>14}" for column in columns)]
     for name in names:
         lines.append(f"{name:{width}}" + "".join(f"{report['scores'][name][column]:14.2f}" for column in columns))
-    about = f"{report['measure']}: {report['train']} labelled photos, {report['val']} classified, {report['classes']} classes"
+    counts = f"{report['train']} labelled photos, {report['val']} classified, {report['classes']} classes"
+    about = f"{report['measure']}: {counts}"
     return "\n".join([about, *lines])
 
 
@@ -158,9 +161,10 @@ def _linear(train: ClassifiedPhotos, val: ClassifiedPhotos, args: argparse.Names
 def _svm(train: ClassifiedPhotos, val: ClassifiedPhotos, args: argparse.Namespace) -> _Score:
     if args.trials < 1:
         raise InputError(f"--trials {args.trials}: draw at least once.")
-    absent = [name for name, shown in zip(val.classes, val.targets.any(0)) if not shown]
-    if absent:
-        raise InputError(f"--val {args.val}: no photo shows {absent[0]!r}, so its precision has no value. Take another split.")
+    for kind, path, photos in (("train", args.train, train), ("val", args.val, val)):
+        absent = [name for name, count in zip(photos.classes, photos.targets.sum(0).tolist()) if not count]
+        if absent:
+            raise InputError(f"--{kind} {path}: no photo shows {absent[0]!r}. Take a split that holds every class.")
     draws = {shots: [few_shots(train.targets, shots, np.random.default_rng((args.seed, trial, shots)))
                      for trial in range(args.trials)] for shots in args.shots}  # fmt: skip
 

@@ -18,6 +18,7 @@ from mmsscl.zoo.read_backbone import StoredBackbone, build_backbone, read_backbo
 from mmsscl.zoo.safe_load import load_checkpoint, state_dict_of
 
 _PROBE = 224
+_CLASSIFIERS = ("fc.", "head.", "classifier.")
 
 
 class FeatureNetwork(nn.Module):
@@ -116,9 +117,10 @@ def load_feature_network(
     network = _network(stored, file.name, sha256_of(file), stage)
     own = network.backbone.state_dict()
     difference = compare_keys(own, stored.state)
-    if difference.missing or difference.reshaped:
+    strange = [key for key in difference.unexpected if not key.startswith(_CLASSIFIERS)]
+    if difference.missing or difference.reshaped or strange:
         raise InputError(
-            f"checkpoint {file}: does not fill the backbone ({difference.describe()}). Give the config that it belongs to "
+            f"checkpoint {file}: is not of this backbone ({difference.describe()}). Give the config that it belongs to "
             "with --config."
         )
     network.backbone.load_state_dict({key: stored.state[key] for key in own})
@@ -176,7 +178,7 @@ def _network(stored: StoredBackbone, name: str, sha256: str, stage: int | None, 
     if stage is not None:
         changes["out_indices"] = (stage,)
     try:
-        backbone = build_backbone(stored, **changes)
+        backbone: Any = build_backbone(stored, **changes)
         if initialise and hasattr(backbone, "init_weights"):
             backbone.init_weights()
         network = FeatureNetwork(backbone, **_numbers(stored), name=name, sha256=sha256, stage=stage)

@@ -122,7 +122,7 @@ def extract_features(
 def _extract(
     network: FeatureNetwork, paths: Sequence[str], settings: FeatureSettings, batch_size: int, num_workers: int
 ) -> np.ndarray:
-    found = []
+    found: list[Tensor] = []
     loader = DataLoader(CentreCrops(paths, settings), batch_size, num_workers=num_workers)
     for images in loader:
         features = network(images)

@@ -97,7 +97,7 @@ def logistic_scores(
 
     counts = np.bincount(labels)
     if counts.min() < 2:
-        raise InputError(f"class {int(counts.argmin())}: has {counts.min()} photo(s); a linear probe needs two of each class.")
+        raise InputError(f"class {int(counts.argmin())}: has {counts.min()} photo(s); a linear probe needs two of each.")
     scaler = StandardScaler().fit(features)
     rows, asked = scaler.transform(features).astype(np.float32), scaler.transform(queries).astype(np.float32)
 
