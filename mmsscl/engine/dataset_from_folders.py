@@ -35,6 +35,7 @@ def apply_dataset_from_folders(config: Config) -> None:
         if given.get("train") or given.get("val"):
             _fill(config, given)
     _require_fitting_labels(config)
+    _limit_answers(config)
 
 
 def _fill(config: Config, given: dict[str, Any]) -> None:
@@ -51,11 +52,6 @@ def _fill(config: Config, given: dict[str, Any]) -> None:
     if given.get("label_list"):
         config["train_dataloader"]["dataset"]["label_list"] = str(given["label_list"])
     set_num_classes(config["model"], count)
-    for name in ("val_evaluator", "test_evaluator"):
-        evaluator = config.get(name)
-        if isinstance(evaluator, dict) and isinstance(evaluator.get("topk"), list | tuple):
-            # mmpretrain fails on more answers than classes
-            evaluator["topk"] = tuple(top for top in evaluator["topk"] if top <= count)
 
 
 def _require_fitting_labels(config: Config) -> None:
@@ -91,3 +87,13 @@ def _require_fitting_labels(config: Config) -> None:
                 f"{folder} ({loader}) has other classes than {first[0]} ({'; '.join(told)}), so labels would not mean the "
                 "same. Give both the same class folders."
             )
+
+
+def _limit_answers(config: Config) -> None:
+    """mmpretrain's accuracy fails where it asks for more answers than there are classes."""
+    head = (config.get("model") or {}).get("head")
+    count = head.get("num_classes") if isinstance(head, dict) else None
+    for name in ("val_evaluator", "test_evaluator"):
+        evaluator = config.get(name)
+        if count and isinstance(evaluator, dict) and isinstance(evaluator.get("topk"), list | tuple):
+            evaluator["topk"] = tuple(top for top in evaluator["topk"] if top <= count)
