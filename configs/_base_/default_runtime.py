@@ -11,6 +11,8 @@ default_hooks = dict(
     non_finite=dict(type='NonFiniteHook', patience=3),
     bad_photos=dict(type='BadPhotosHook', max_ratio=0.01),
     collapse_monitor=dict(type='CollapseMonitorHook'),
+    # nothing until given labelled folders: default_hooks.online_probe.train=FOLDER default_hooks.online_probe.val=FOLDER
+    online_probe=dict(type='OnlineProbeHook', train=None, val=None, interval=10),
     # weights named by model.backbone.init_cfg must fill the backbone; without any, it starts at random
     backbone_weights=dict(
         type='BackboneWeightsHook',

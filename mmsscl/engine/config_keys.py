@@ -15,7 +15,7 @@ tta_pipeline strategy
 RUNNER_KEYS = frozenset(_RUNNER.split())
 """Keys that mmengine's runner and the libraries' entry points read."""
 
-OWN_KEYS = frozenset({"dataset_from_json"})
+OWN_KEYS = frozenset({"dataset_from_json", "dataset_from_folders"})
 """Keys that ``tools/train.py`` and ``tools/test.py`` of this package read besides."""
 
 KNOWN_KEYS = RUNNER_KEYS | OWN_KEYS

@@ -17,6 +17,7 @@ import mmsscl.registry  # noqa: F401  the scope mmsscl exists from here on
 from mmsscl.engine.checkpoints.atomic_backend import install_atomic_saving
 from mmsscl.engine.checkpoints.find_checkpoint import check_whole, newest_checkpoint
 from mmsscl.engine.config import load_config
+from mmsscl.engine.dataset_from_folders import apply_dataset_from_folders
 from mmsscl.engine.dataset_from_json import apply_dataset_from_json
 from mmsscl.engine.hooks.preemption_hook import Preempted
 from mmsscl.engine.launch import leave_process_group, prepare_devices
@@ -100,6 +101,7 @@ def build_runner(settings: Config, launcher: str = "none") -> Runner:
     install_atomic_saving()
     register_scope(str(settings.get("default_scope") or "mmengine"))
     apply_dataset_from_json(settings)
+    apply_dataset_from_folders(settings)
     complete_pair_data(settings)
     check_config(settings)
     drop_absent_hooks(settings)

@@ -129,7 +129,7 @@ def refresh_maps(
     found: list[Tensor] = []
     rows: list[Tensor] = []
     every = torch.zeros(len(images), previous.size**2 + 1, dtype=torch.uint8)
-    with failing_together(), untouched_randomness(), evaluating(target, estimator), _uncompiled(target):
+    with failing_together(), untouched_randomness(), evaluating(target, estimator), uncompiled(target):
         for position, (indices, pixels) in zip(own, loader):
             views = pixels.to(device, non_blocking=True).float().sub_(preprocessor.mean).div_(preprocessor.std)
             if getattr(model, "channels_last", False):
@@ -198,7 +198,7 @@ def untouched_randomness() -> Iterator[None]:
         states.put_back()
 
 
-def _uncompiled(network: nn.Module) -> Any:
+def uncompiled(network: nn.Module) -> Any:
     """Run compiled modules as they are: compiling again for one size in eval mode would cost more than it saves."""
     compiled = any(module._compiled_call_impl is not None for module in network.modules())
     # from torch 2.6 on; asked for only where it matters, since it loads the compiler

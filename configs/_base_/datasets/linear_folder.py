@@ -1,4 +1,4 @@
-"""Photos in one folder per class, 224 px crops, for linear probes of mmpretrain."""
+"""Photos in one folder per class, 224 px crops as torchvision cuts them (bilinear), on one process."""
 
 train_pipeline = [
     dict(type="LoadImageFromFile"),
@@ -17,15 +17,15 @@ train_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(type="CustomDataset", data_root="data/imagenet/train", pipeline=train_pipeline),
+    dataset=dict(type="mmsscl.ClassFolders", data_root="data/imagenet/train", pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=64,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(type="CustomDataset", data_root="data/imagenet/val", pipeline=test_pipeline),
+    dataset=dict(type="mmsscl.ClassFolders", data_root="data/imagenet/val", pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="Accuracy", topk=(1,))
+val_evaluator = dict(type="Accuracy", topk=(1, 5))
 test_evaluator = val_evaluator

@@ -1,4 +1,5 @@
 from mmsscl.datasets.transforms.boxes import BoxLaw, FreeBoxes, GridBoxes, WholeViewBox
+from mmsscl.datasets.transforms.clipped_lighting import ClippedLighting
 from mmsscl.datasets.transforms.crops import CropLaw, RandomAreaCrop, WholeImage
 from mmsscl.datasets.transforms.formatting import PackPair
 from mmsscl.datasets.transforms.load_saliency import LoadSaliency
@@ -13,6 +14,7 @@ from mmsscl.datasets.transforms.spatial_consistent_pair import SpatialConsistent
 
 __all__ = [
     "BoxLaw",
+    "ClippedLighting",
     "CropLaw",
     "DrawPhotometric",
     "FreeBoxes",

@@ -5,6 +5,7 @@ from .collapse_monitor_hook import CollapseMonitorHook
 from .deferred_log_hook import DeferredRuntimeInfoHook
 from .momentum_update_hook import MomentumUpdateHook
 from .non_finite_hook import NonFiniteHook
+from .online_probe_hook import OnlineProbeHook
 from .preemption_hook import PreemptionHook
 from .safe_checkpoint_hook import SafeCheckpointHook
 from .saliency_refresh_hook import SaliencyRefreshHook
@@ -17,6 +18,7 @@ __all__ = [
     "DeferredRuntimeInfoHook",
     "MomentumUpdateHook",
     "NonFiniteHook",
+    "OnlineProbeHook",
     "PreemptionHook",
     "SafeCheckpointHook",
     "SaliencyRefreshHook",
