@@ -5,7 +5,8 @@ import torch
 from mmengine.registry import MODELS
 
 from mmsscl.errors import InputError
-from mmsscl.zoo.export import export_backbone, stored_config
+from mmsscl.zoo.export import export_backbone
+from mmsscl.zoo.read_backbone import stored_config
 from tests.sample_runs import write_checkpoint
 
 

@@ -1,0 +1,190 @@
+"""The backbone in a checkpoint of training, or in a file of ``mmsscl export``: its config, weights and normalisation."""
+
+import ast
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from mmsscl.errors import InputError
+from mmsscl.zoo.safe_load import load_checkpoint, state_dict_of
+
+BRANCH_PREFIXES = {"online": "backbone.", "target": "target.backbone."}
+
+
+class StoredBackbone(NamedTuple):
+    """What a file says of its backbone.
+
+    Attributes:
+        config: To build it with, without ``init_cfg``.
+        scope: The registry's scope that names in ``config`` are of; None: full names.
+        state: Name to tensor.
+        normalisation: ``mean`` and ``std`` in 0..255, ``channel_order`` ("RGB" or "BGR").
+        branch: "online" or "target".
+        exported: Whether the file is one of ``mmsscl export``.
+    """
+
+    config: dict[str, Any]
+    scope: str | None
+    state: dict[str, torch.Tensor]
+    normalisation: dict[str, Any]
+    branch: str
+    exported: bool
+
+
+def read_backbone(path: str | Path, branch: str | None = None) -> StoredBackbone:
+    """Read the backbone of a training checkpoint or of a file of ``mmsscl export``.
+
+    Args:
+        path: The file.
+        branch: "online" (trained by gradients) or "target" (its moving average); None: "online", or the one that was
+            exported.
+
+    Raises:
+        InputError: The file cannot be read, holds no config or no such branch.
+    """
+    if branch is not None and branch not in BRANCH_PREFIXES:
+        raise InputError(f"--branch {branch}: no such branch. Use one of: {', '.join(BRANCH_PREFIXES)}.")
+    source = Path(path)
+    content = load_checkpoint(source)
+    state, meta = state_dict_of(content, source), content.get("meta")
+    if isinstance(meta, dict) and {"backbone", "mean", "std", "channel_order"} <= meta.keys():
+        exported = str(meta.get("branch", "online"))
+        if branch not in (None, exported):
+            raise InputError(f"--branch {branch}: {source} holds the {exported} branch only. Leave the option out.")
+        normalisation = {key: meta[key] for key in ("mean", "std", "channel_order")}
+        return StoredBackbone(dict(meta["backbone"]), meta.get("scope"), state, normalisation, exported, True)
+    config = stored_config(content, source)
+    branch = branch or "online"
+    state = _branch_state(state, branch, source)
+    scope = config.get("default_scope")
+    scope = scope if isinstance(scope, str) else None
+    return StoredBackbone(_backbone_config(config, source), scope, state, _normalisation(config, source), branch, False)
+
+
+def build_backbone(stored: StoredBackbone, **changes: Any) -> nn.Module:
+    """The module of a stored backbone, with weights of its own.
+
+    Args:
+        stored: From :func:`read_backbone`.
+        **changes: Other values in its config.
+    """
+    from mmsscl.registry import MODELS
+
+    scope = {} if stored.scope is None else {"_scope_": stored.scope}
+    built: nn.Module = MODELS.build({**stored.config, **scope, **changes})
+    return built
+
+
+def stored_config(checkpoint: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """The config that mmengine stored in a checkpoint, read without running it.
+
+    mmengine stores Python text; executing it would let a checkpoint run code. Only literals and ``dict(...)`` are read.
+
+    Args:
+        checkpoint: What ``load_checkpoint`` returned.
+        path: Its file, for the message.
+
+    Returns:
+        The config as plain dictionaries, lists and values.
+
+    Raises:
+        InputError: If there is no config, or it holds anything but literals.
+    """
+    meta = checkpoint.get("meta")
+    text = meta.get("cfg") if isinstance(meta, dict) else None
+    if not isinstance(text, str):
+        raise InputError(
+            f"checkpoint {path}: holds no training config (meta.cfg), so its architecture is unknown. "
+            "Give a checkpoint written by tools/train.py (epoch_*.pth or iter_*.pth)."
+        )
+    try:
+        statements = ast.parse(text).body
+        return {
+            target.id: _literal(statement.value)
+            for statement in statements
+            if isinstance(statement, ast.Assign)
+            for target in statement.targets
+            if isinstance(target, ast.Name)
+        }
+    except (SyntaxError, ValueError) as error:
+        raise InputError(
+            f"checkpoint {path}: its stored config cannot be read ({error}). "
+            "Give a checkpoint written by tools/train.py."
+        ) from error
+
+
+def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
+        merged = dict(_literal(node.args[0])) if node.args else {}
+        for keyword in node.keywords:
+            value = _literal(keyword.value)
+            merged.update(value if keyword.arg is None else {keyword.arg: value})
+        return merged
+    if isinstance(node, ast.Dict):
+        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values) if key is not None}
+    if isinstance(node, ast.List):
+        return [_literal(item) for item in node.elts]
+    if isinstance(node, ast.Tuple):
+        return tuple(_literal(item) for item in node.elts)
+    if isinstance(node, ast.Name) and node.id in ("inf", "nan"):
+        return float(node.id)
+    if isinstance(node, (ast.Constant, ast.UnaryOp, ast.BinOp, ast.Set)):
+        return ast.literal_eval(node)
+    # a class or a call, such as a dtype: nothing an architecture is described by
+    return None
+
+
+def _branch_state(state: dict[str, torch.Tensor], branch: str, path: Path) -> dict[str, torch.Tensor]:
+    prefix = BRANCH_PREFIXES[branch]
+    chosen = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    if chosen:
+        return chosen
+    present = sorted({name.split(".")[0] for name in state})
+    if branch == "target" and any(name.startswith("backbone.") for name in state):
+        remedy = "It has no momentum branch: use --branch online."
+    elif "conv1" in present or "patch_embed" in present:
+        remedy = "It looks like a backbone that has been exported already: use it as it is."
+    else:
+        remedy = "Give a checkpoint written by tools/train.py."
+    raise InputError(f"checkpoint {path}: no key begins with {prefix!r} (it holds: {', '.join(present[:8])}). {remedy}")
+
+
+def _backbone_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    model = config.get("model")
+    backbone = model.get("backbone") if isinstance(model, dict) else None
+    if not isinstance(backbone, dict) or "type" not in backbone:
+        raise InputError(
+            f"checkpoint {path}: its stored config has no model.backbone. Give a checkpoint written by tools/train.py."
+        )
+    return {key: value for key, value in backbone.items() if key != "init_cfg"}
+
+
+def _normalisation(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    preprocessor = (config.get("model") or {}).get("data_preprocessor") or config.get("data_preprocessor") or {}
+    # a config may leave these to the constructor: then they are what the built preprocessor holds
+    if preprocessor.get("mean") is None or preprocessor.get("std") is None:
+        preprocessor = {**_built_normalisation(preprocessor, config, path), **preprocessor}
+    rgb = any(preprocessor.get(key) for key in ("to_rgb", "bgr_to_rgb"))
+    own = str(preprocessor.get("type", "")).endswith("PairDataPreprocessor")
+    return {
+        "mean": [float(value) for value in preprocessor["mean"]],
+        "std": [float(value) for value in preprocessor["std"]],
+        "channel_order": "RGB" if rgb or own else "BGR",
+    }
+
+
+def _built_normalisation(preprocessor: dict[str, Any], config: dict[str, Any], path: Path) -> dict[str, Any]:
+    if "type" not in preprocessor:
+        raise InputError(
+            f"checkpoint {path}: its config has no data_preprocessor with mean and std, so nobody could tell how to "
+            "normalise images for this backbone. Give a checkpoint written by tools/train.py."
+        )
+    from mmsscl.registry import MODELS
+
+    built = MODELS.build(dict(preprocessor, _scope_=config.get("default_scope", "mmsscl")))
+    found = {key: getattr(built, key, None) for key in ("mean", "std")}
+    if any(value is None for value in found.values()):
+        raise InputError(f"checkpoint {path}: {preprocessor['type']} has no mean and std. Name them in its config.")
+    return {key: torch.as_tensor(value).flatten().tolist() for key, value in found.items()}
