@@ -1,30 +1,15 @@
 """What networks, and controls that know little, say of regions."""
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from mmsscl.errors import InputError
+from mmsscl.evaluation.feature_network import FeatureNetwork
 from mmsscl.evaluation.region_pairs import PairSettings, RegionBatch, region_batches
 from mmsscl.models.layers import RegionPool
-
-
-class DenseNetwork(Protocol):
-    """What is asked of a network; :class:`~mmsscl.evaluation.feature_network.FeatureNetwork` has it."""
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-
-    @property
-    def stride(self) -> int:
-        """Pixels a feature cell."""
-
-    def maps(self, images: Tensor) -> Tensor:
-        """uint8 RGB (N, 3, H, W) to float32 (N, C, H / stride, W / stride)."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +17,23 @@ class Regions:
     """The regions of N photos and what is known of them.
 
     Attributes:
-        features: float32 (2, N, K, C) of each network, unit vectors (zero where a network sees nothing).
-        colors: float32 (2, N, K, 3): each region's mean color.
+        features: float32 (2, N, K, C) of each network, by its name; unit vectors, zero where a network sees nothing.
+        strides: Pixels a feature cell of each network, by its name.
+        colors: float32 (2, N, K, 3), each region's mean color in 0..255.
         boxes: float32 (2, N, K, 4), xyxy in view pixels.
         valid: bool (N, K); where False there is no such region.
     """
 
-    features: list[Tensor]
+    features: dict[str, Tensor]
+    strides: dict[str, int]
     colors: Tensor
     boxes: Tensor
     valid: Tensor
+
+    def places(self) -> Tensor:
+        """float32 (2, N, K, 4): centre (x, y) and sides (w, h) of the regions in view pixels."""
+        low, high = self.boxes[..., :2], self.boxes[..., 2:]
+        return torch.cat([(low + high) / 2, high - low], dim=-1)
 
     def cells(self, stride: int) -> Tensor:
         """The regions' sizes: float32 (N, K), the root of the area in feature cells, in the view that shows it smaller."""
@@ -50,55 +42,63 @@ class Regions:
 
 
 @torch.no_grad()
-def region_features(networks: Sequence[DenseNetwork], paths: Sequence[str], settings: PairSettings) -> Regions:
+def region_features(
+    networks: Mapping[str, FeatureNetwork], paths: Sequence[str], settings: PairSettings, aligned: bool = False
+) -> Regions:
     """Draw regions and describe them; each photo is read once for all networks.
 
-    Features are pooled by RoIAlign with the half-pixel shift of Mask R-CNN (``RegionPool(aligned=True)``). SCRL trains
-    without it, which moves a box half a cell in view pixels, so to different sides of the photo where one view is
-    flipped; that would be counted here as the network's fault.
+    Features are pooled by RoIAlign. A ResNet's cell i looks at pixel i * stride: each of its strided layers begins at the
+    first pixel. So its boxes are pooled as SCRL pools them, without RoIAlign's half-pixel shift; with it a region is half
+    a cell off in view pixels, to different sides of the photo where one view is flipped, and what is counted is not the
+    network's fault. Cells that lie in the middle of their patches (ViT, Swin, ConvNeXt) need the shift.
+
+    Args:
+        networks: By the names that messages and results call them.
+        paths: Of the photos.
+        settings: How views and boxes are drawn.
+        aligned: Pool with the half-pixel shift.
 
     Raises:
         InputError: See :func:`~mmsscl.evaluation.region_pairs.region_batches`; the views are no multiple of a network's
             stride; or a network's features of a photo are not finite.
     """
-    for network in networks:
-        if settings.size % network.stride:
+    strides = {name: network.stride for name, network in networks.items()}
+    for name, stride in strides.items():
+        if settings.size % stride:
             raise InputError(
-                f"{network.name}: its features have a stride of {network.stride} px, and views of size={settings.size} px "
-                f"are no multiple of it. Give --size {max(1, round(settings.size / network.stride)) * network.stride}."
+                f"{name}: its features have a stride of {stride} px, and views of size={settings.size} px are no multiple "
+                f"of it. Give --size {max(1, round(settings.size / stride)) * stride}."
             )
-    pools = [RegionPool(network.stride, aligned=True) for network in networks]
-    features: list[list[Tensor]] = [[] for _ in networks]
+    features: dict[str, list[Tensor]] = {name: [] for name in networks}
     colors, boxes, valid = [], [], []
     for batch in region_batches(paths, settings):
-        flat = batch.boxes.flatten(0, 1)
-        for network, pool, kept in zip(networks, pools, features, strict=True):
-            kept.append(functional.normalize(_pooled(network, pool, batch, flat), dim=-1).cpu())
-        # a color is one for the whole box: no cell's worth of surroundings comes in
-        colors.append(RegionPool(1, aligned=True)(batch.views.flatten(0, 1), flat).unflatten(0, (2, -1)))
+        views = batch.views.flatten(0, 1)
+        for name, network in networks.items():
+            maps = network.maps(views)
+            vectors = _pooled(name, maps, RegionPool(strides[name], aligned), batch)
+            features[name].append(functional.normalize(vectors, dim=-1).cpu())
+        colors.append(RegionPool(1, aligned=True)(views, batch.boxes.flatten(0, 1)).unflatten(0, (2, -1)))
         boxes.append(batch.boxes)
         valid.append(batch.valid)
-    return Regions(
-        [torch.cat(parts, dim=1) for parts in features], torch.cat(colors, dim=1), torch.cat(boxes, dim=1), torch.cat(valid)
-    )
+    joined = {name: torch.cat(parts, dim=1) for name, parts in features.items()}
+    return Regions(joined, strides, torch.cat(colors, dim=1), torch.cat(boxes, dim=1), torch.cat(valid))
 
 
-def _pooled(network: DenseNetwork, pool: RegionPool, batch: RegionBatch, boxes: Tensor) -> Tensor:
+def _pooled(name: str, maps: Tensor, pool: RegionPool, batch: RegionBatch) -> Tensor:
     """float32 (2, B, K, C)."""
-    maps = network.maps(batch.views.flatten(0, 1))
-    cells = batch.views.shape[-1] // network.stride
+    cells = batch.views.shape[-1] // pool.stride
     if maps.shape[-2:] != (cells, cells):
         raise InputError(
-            f"{network.name}: its features of {batch.views.shape[-1]} px views have {tuple(maps.shape[-2:])} cells, though "
-            f"its stride of {network.stride} px asks for {cells} x {cells}. Choose another stage."
+            f"{name}: its features of {batch.views.shape[-1]} px views are {maps.shape[-2]} x {maps.shape[-1]} cells, not "
+            f"{cells} x {cells}, so boxes have no place on them. Name a network that keeps places, or another --stage."
         )
-    vectors = pool(maps, boxes.to(maps.device)).unflatten(0, (2, -1))
-    finite = vectors.isfinite().all(-1).all(-1).all(0)
+    boxes = batch.boxes.flatten(0, 1).to(maps.device)
+    vectors = pool(maps, boxes).unflatten(0, (2, -1))
+    finite = vectors.isfinite().flatten(2).all(2).all(0)
     if not bool(finite.all()):
-        path = batch.paths[int(finite.int().argmin())]
         raise InputError(
-            f"{network.name}: its features of {path} are not finite (nan or inf). The weights are broken, or this photo "
-            "breaks them: look at the run's losses, or leave the photo out."
+            f"{name}: its features of {batch.paths[int(finite.int().argmin())]} are not finite (nan or inf), so the weights "
+            "are damaged or diverged. Take an earlier checkpoint."
         )
     return vectors
 
