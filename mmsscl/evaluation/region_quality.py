@@ -112,7 +112,7 @@ def corloc(networks: Mapping[str, FeatureNetwork], photos: BoxedPhotos, size: in
         grid = size // stride
         # the outermost cells are always 0
         if grid < 3:
-            raise InputError(f"--corloc-size {size}: has under 3 cells of the {stride} px of {name}. Give {8 * stride} or more.")
+            raise InputError(f"--corloc-size {size}: has under 3 cells of {name}'s {stride} px. Give {8 * stride} or more.")
         extraction = Extraction({"type": "GeodesicSaliency"}, size, grid, batch_size, mirror=False)
         # the pixels come as they are: the network normalises itself
         plain = torch.zeros(3, 1, 1, device=network.device)
