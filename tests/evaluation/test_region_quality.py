@@ -120,14 +120,14 @@ def test_corloc_by_hand(photos: list[str]) -> None:
 
 def test_photos_whose_views_share_too_little_are_left_out_and_counted(photos: list[str]) -> None:
     networks: Any = {"colors": Colors()}
-    large = PairSettings(size=64, num_boxes=4, min_size=62, seed=1)
+    large = PairSettings(size=64, num_boxes=4, min_size=56)
     valid = next(region_batches(photos, large)).valid
     kept = int(valid.any(1).sum())
     assert 0 < kept < 9
     report = region_quality(networks, photos, large, same_iou=1.0)
     assert (report["photos"], report["left_out"], report["queries"]) == (9, 9 - kept, 4 * kept)
     assert report["rows"][-1]["all"]["top1"] == pytest.approx(1 / (4 * kept))
-    alone = PairSettings(size=64, num_boxes=4, min_size=63, seed=3)
+    alone = PairSettings(size=64, num_boxes=4, min_size=63)
     assert not bool(next(region_batches(photos[:1], alone)).valid.any())
     with pytest.raises(InputError, match="no photo has a box that both its views show"):
         region_quality(networks, photos[:1], alone)
