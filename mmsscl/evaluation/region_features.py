@@ -11,6 +11,8 @@ from mmsscl.evaluation.feature_network import FeatureNetwork
 from mmsscl.evaluation.region_pairs import PairSettings, RegionBatch, region_batches
 from mmsscl.models.layers import RegionPool
 
+_COLOR_PATCH = 4
+
 
 @dataclass(frozen=True)
 class Regions:
@@ -77,7 +79,8 @@ def region_features(
             maps = network.maps(views)
             vectors = _pooled(name, maps, RegionPool(strides[name], aligned), batch)
             features[name].append(functional.normalize(vectors, dim=-1).cpu())
-        colors.append(RegionPool(1, aligned=True)(views, batch.boxes.flatten(0, 1)).unflatten(0, (2, -1)))
+        patches = functional.avg_pool2d(views.float(), _COLOR_PATCH)
+        colors.append(RegionPool(_COLOR_PATCH, aligned=True)(patches, batch.boxes.flatten(0, 1)).unflatten(0, (2, -1)))
         boxes.append(batch.boxes)
         valid.append(batch.valid)
     joined = {name: torch.cat(parts, dim=1) for name, parts in features.items()}
