@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from mmsscl.rank_errors import failing_together
 from mmsscl.zoo.safe_load import install_safe_loader, is_remote
 
 _MMENGINE_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
+_RUNS = count()
 
 
 def train(
@@ -102,8 +104,16 @@ def build_runner(settings: Config, launcher: str = "none") -> Runner:
     check_config(settings)
     drop_absent_hooks(settings)
     prepare_devices(settings, launcher)
+    _tell_runs_apart(settings)
     with build_errors_explained(), _values_explained(settings):
         return Runner.from_cfg(settings) if "runner_type" not in settings else RUNNERS.build(settings)
+
+
+def _tell_runs_apart(settings: Config) -> None:
+    """Number the runs of one process: mmengine names them by config and second, and runs of one name share their log."""
+    number = next(_RUNS)
+    if number and settings.get("experiment_name") is None:
+        settings.experiment_name = f"{Path(settings.filename or 'run').stem}_{number}"
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def _leaves(node):
     [
         (["nowhere"], "nowhere"),
         (["{photos}", "--workers", "-1"], "--workers -1: give a number"),
-        (["{photos}", "--root", "other"], "--root other: .* is a folder and needs none"),
+        (["{photos}", "--root", "other"], "--root other: .* is no list of paths and needs none"),
         (["{photos}", "--out", "{photos}"], "--out .* is a folder. Name the file"),
         (["{photos}", "--good", "{photos}/0.jpg/good.txt"], "--good: .* cannot be written"),
     ],

@@ -43,6 +43,16 @@ def test_pretrains_exports_and_resumes(tmp_path):
     assert (named.epoch, named.iter) == (3, 6)
 
 
+def test_runs_of_one_second_have_logs_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmengine.runner.runner.time.strftime", lambda *_: "20260101_000000")
+    config = write_pretraining_config(tmp_path)
+    first, second = (train(config, work_dir=str(tmp_path / name)) for name in ("first", "second"))
+    losses = [runner.message_hub.get_scalar("train/loss").data[0].tolist() for runner in (first, second)]
+    assert first.message_hub is not second.message_hub
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == first.iter == 2
+
+
 @no_gpu
 @pytest.mark.parametrize("kind", ["BFloat16OptimWrapper", "OptimWrapper"])
 def test_bf16_runs_on_a_cpu_and_keeps_float32_weights(tmp_path, kind):
