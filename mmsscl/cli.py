@@ -40,6 +40,10 @@ EXAMPLES = {
   mmsscl eval-saliency configs/sgcl_r50_coco.py epoch_100.pth epoch_200.pth --images ecssd/images --masks ecssd/masks
   mmsscl eval-saliency configs/scrl_r50_coco.py epoch_200.pth --estimator GeodesicSaliency \\
       --images coco/val2017 --coco coco/annotations/instances_val2017.json --out scores.json""",
+    "eval-regions": """examples:
+  mmsscl eval-regions work_dirs/byol/epoch_200.pth work_dirs/scrl/epoch_200.pth --images photos/ --random
+  mmsscl eval-regions scrl_backbone.pth --images coco/val2017 \\
+      --coco coco/annotations/instances_val2017.json --out scores.json""",
     "doctor": """examples:
   mmsscl doctor data photos/ --out bad.txt --good good.txt
   mmsscl doctor data annotations/instances_train2017.json --root train2017""",
@@ -62,7 +66,7 @@ EXAMPLES = {
 LOCAL_RANK_VARIABLES = {"pytorch": "LOCAL_RANK", "slurm": "SLURM_LOCALID", "mpi": "OMPI_COMM_WORLD_LOCAL_RANK"}
 """Where a launcher tells a process its number on its machine, by ``--launcher``."""
 
-READERS = ("train", "test", "export", "predict", "saliency", "eval-saliency", "knn", "linear", "svm")
+READERS = ("train", "test", "export", "predict", "saliency", "eval-saliency", "eval-regions", "knn", "linear", "svm")
 """The verbs that read checkpoints."""
 
 HELP = {
@@ -73,6 +77,7 @@ HELP = {
     "predict": "draw a fine-tuned detector's predictions on a folder of photos",
     "saliency": "draw saliency maps, their evolution over refreshes or checkpoints, and where crops fall",
     "eval-saliency": "score saliency maps on photos with masks or boxes, beside baselines",
+    "eval-regions": "score how well features find a region of a photo in another view of it, beside controls",
     "doctor": "read every photo of a data set and say which are damaged, and why",
     "knn": "classify photos by their nearest neighbours among the features of labelled ones",
     "linear": "classify photos by a logistic regression on frozen features, in seconds",
@@ -164,6 +169,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     fill = {"train": _train_arguments, "test": _test_arguments, "export": _export_arguments}
     fill |= {"browse": _browse_arguments, "predict": _predict_arguments}
     fill |= {"saliency": _saliency_arguments, "eval-saliency": _eval_saliency_arguments, "doctor": _doctor_arguments}
+    fill |= {"eval-regions": _eval_regions_arguments}
     fill |= {"shards": _shards_arguments}
     fill |= {measure: partial(_feature_arguments, measure) for measure in ("knn", "linear", "svm")}
     for verb, help_text in HELP.items():
@@ -359,6 +365,20 @@ def _eval_saliency(options: argparse.Namespace) -> int:
     from mmsscl.evaluation import eval_saliency
 
     print(eval_saliency.format_report(eval_saliency.main(options)))
+    return 0
+
+
+def _eval_regions_arguments(parser: argparse.ArgumentParser) -> None:
+    from mmsscl.evaluation import eval_regions
+
+    eval_regions.add_arguments(parser)
+    parser.set_defaults(run=_eval_regions)
+
+
+def _eval_regions(options: argparse.Namespace) -> int:
+    from mmsscl.evaluation import eval_regions
+
+    print(eval_regions.format_report(eval_regions.main(options)))
     return 0
 
 

@@ -123,23 +123,15 @@ def eval_saliency(
     settings = extraction_of(loaded, estimator, **extraction)
     built = build_estimator(settings)
     used = pick_device(device)
-    candidates: list[tuple[str, np.ndarray, float | None]] = []
+    made = []
     sources = []
     for checkpoint, name in zip(checkpoints, short_names(checkpoints), strict=True):
         network = load_network(loaded, checkpoint, branch, used)
         sources.append(network.source)
         if network.source not in BRANCHES:
             name = f"{name} ({network.source})"
-        maps, trust = photo_maps(network, built, settings, photos.paths)
-        candidates.append((name, maps, float(trust.mean())))
-        if len(maps) > 1:
-            candidates.append((f"{name}, shuffled", maps[partners(len(maps), seed=0)], None))
+        made.append((name, *photo_maps(network, built, settings, photos.paths)))
     grid = (settings.map_size, settings.map_size)
-    for name, baseline in (("centred Gaussian", gaussian_map(grid)), ("uniform", uniform_map(grid))):
-        candidates.append((name, np.broadcast_to(baseline, (len(photos.paths), *grid)), None))
-    meters = _score([maps for _, maps, _ in candidates], photos)
-    if meters[0].images == 0:
-        raise InputError(f"none of the {len(photos.paths)} photos shows an object. Give masks or boxes of objects.")
     return {
         "settings": {
             "config": str(config),
@@ -148,6 +140,37 @@ def eval_saliency(
             "grid": list(grid),
             **asdict(settings),
         },
+        **score_maps(made, photos),
+    }
+
+
+def score_maps(
+    made: Sequence[tuple[str, np.ndarray, np.ndarray]], photos: MaskedPhotos | BoxedPhotos
+) -> dict[str, Any]:
+    """Score maps beside those that know nothing of the photo: the same ones exchanged between photos, and two baselines.
+
+    Args:
+        made: name, maps (N, s, s) and trusts (N,) of each kind of map, as ``photo_maps`` gives them; at least one kind.
+        photos: the N photos, with masks or boxes.
+
+    Returns:
+        ``images``, ``left_out`` and ``maps`` of :func:`eval_saliency`.
+
+    Raises:
+        InputError: no photo shows an object, or a mask that cannot be used.
+    """
+    candidates: list[tuple[str, np.ndarray, float | None]] = []
+    for name, maps, trust in made:
+        candidates.append((name, maps, float(trust.mean())))
+        if len(maps) > 1:
+            candidates.append((f"{name}, shuffled", maps[partners(len(maps), seed=0)], None))
+    grid = (made[0][1].shape[1], made[0][1].shape[2])
+    for name, baseline in (("centred Gaussian", gaussian_map(grid)), ("uniform", uniform_map(grid))):
+        candidates.append((name, np.broadcast_to(baseline, (len(photos.paths), *grid)), None))
+    meters = _score([maps for _, maps, _ in candidates], photos)
+    if meters[0].images == 0:
+        raise InputError(f"none of the {len(photos.paths)} photos shows an object. Give masks or boxes of objects.")
+    return {
         "images": meters[0].images,
         "left_out": meters[0].left_out,
         "maps": [

@@ -103,7 +103,7 @@ def masked_photos(images: str | Path, masks: str | Path, most: int | None = None
             known.setdefault(name, []).append(file)
             if any(_may_be_mask_of(file, photo) for photo in by_name.get(name, [])):
                 are_masks.add(_real(file))
-    paths = _spread([photo for photo in photos if _real(photo) not in are_masks], most)
+    paths = spread([photo for photo in photos if _real(photo) not in are_masks], most)
     found = [[file for file in known.get(_name_below(path, base), []) if _may_be_mask_of(file, path)] for path in paths]
     absent = [path for path, masks_of in zip(paths, found, strict=True) if not masks_of]
     if absent:
@@ -163,7 +163,7 @@ def boxed_photos(images: str | Path, annotations: str | Path, most: int | None =
     photos = SceneImages(data_root=str(images), ann_file=str(file.absolute()))
     content = json.loads(file.read_text(encoding="utf-8-sig"))
     by_image = _boxes_by_image(content, file)
-    wanted = _spread(list(range(len(photos))), most)
+    wanted = spread(list(range(len(photos))), most)
     paths, boxes, sizes = [], [], []
     for index in wanted:
         record, photo = content["images"][index], read_photo(photos.path(index))
@@ -197,7 +197,8 @@ def _boxes_by_image(content: dict[str, Any], file: Path) -> dict[Any, list[list[
     return found
 
 
-def _spread(items: list, most: int | None) -> list:
+def spread(items: list, most: int | None) -> list:
+    """At most so many items, evenly spread over a list; all of them for None."""
     if most is None or most >= len(items):
         return items
     return [items[index] for index in np.linspace(0, len(items) - 1, most).round().astype(int)]

@@ -1,0 +1,11 @@
+"""Score how well a backbone knows regions of photos, without fine-tuning: `mmsscl eval-regions`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
+
+from mmsscl.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["eval-regions", *sys.argv[1:]]))
