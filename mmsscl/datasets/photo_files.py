@@ -95,6 +95,10 @@ class PhotoFiles:
         name = self.names[index]
         return name if "://" in name else os.path.join(self.folder, name)
 
+    def name(self, index: int) -> str:
+        """The path of a photo, which is what it is called by."""
+        return self[index]
+
     def _check_present(self, ann_file: str) -> None:
         even = range(0, len(self), -(-len(self) // _MOST_CHECKED_FILES))
         checked = [path for path in map(self.__getitem__, even) if "://" not in path]

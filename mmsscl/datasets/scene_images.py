@@ -116,11 +116,25 @@ class SceneImages(Dataset):
         Args:
             index: 0 to ``len(self) - 1``.
         """
+        photos, number = self._place(index)
+        return photos[number]
+
+    def name(self, index: int) -> str:
+        """What an image is called wherever its tar file lies: its path there; of others their path.
+
+        Args:
+            index: 0 to ``len(self) - 1``.
+        """
+        photos, number = self._place(index)
+        return photos.name(number)
+
+    def _place(self, index: int) -> tuple[PhotoFiles | PhotoShards, int]:
+        """The source of an image, and its number there."""
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} is outside 0..{len(self) - 1}")
         position = int(self._kept[index])
         source = bisect_right(self._starts, position) - 1
-        return self._sources[source][position - self._starts[source]]
+        return self._sources[source], position - self._starts[source]
 
     def __getitem__(self, item: int | tuple[int, int]) -> dict:
         """Runs the pipeline on one image.

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mmsscl.datasets.scene_images import SceneImages
 from mmsscl.datasets.shards import TarAddress
 from mmsscl.errors import InputError
 
@@ -45,28 +46,27 @@ def dataset_fingerprint(dataset: Any) -> str:
         '5521:8b1a9953c4611296a827abf8c47804d7'
     """
     size = len(dataset)
-    folders = {os.path.dirname(_name(image_path(dataset, index))) for index in range(size)}
+    folders = {os.path.dirname(_name(dataset, index)) for index in range(size)}
     try:
         shared = os.path.commonpath(folders)
     except ValueError:  # none at all, or absolute and relative ones
         shared = ""
     start = len(shared.rstrip(os.sep)) + 1 if shared else 0
     digest = hashlib.blake2b(digest_size=16)
-    # the paths are made a second time: kept, ten million of them would take a gigabyte
+    # the names are made a second time: kept, ten million of them would take a gigabyte
     for index in range(size):
-        digest.update(os.fsencode(_name(image_path(dataset, index))[start:]) + b"\0")
+        digest.update(os.fsencode(_name(dataset, index)[start:]) + b"\0")
     if size:
         for index in np.linspace(0, size - 1, min(size, _MOST_SIZES)).round().astype(int):
             digest.update(_file_size(image_path(dataset, int(index))) + b"\0")
     return f"{size}:{digest.hexdigest()}"
 
 
-def _name(path: str) -> str:
-    if path.startswith("tar://"):
-        return TarAddress.parse(path).name
+def _name(dataset: Any, index: int) -> str:
+    name = dataset.name(index) if isinstance(dataset, SceneImages) else image_path(dataset, index)
     # ./photos and photos//a.jpg are what photos and photos/a.jpg are
-    odd = path.startswith("./") or "/./" in path or "//" in path
-    return os.path.normpath(path) if odd and "://" not in path else path
+    odd = name.startswith("./") or "/./" in name or "//" in name
+    return os.path.normpath(name) if odd and "://" not in name else name
 
 
 def _file_size(path: str) -> bytes:

@@ -28,6 +28,7 @@ from mmsscl.datasets.shards import ShardIndex
 from mmsscl.datasets.shards.write_shards import write_shards
 from mmsscl.datasets.transforms.loading import LoadSceneImage
 from mmsscl.engine.loops.resumable_epoch_loop import remaining_batches
+from mmsscl.saliency.fingerprint import dataset_fingerprint
 
 MEGABYTE = 1e6
 PHOTOS = 10_000
@@ -98,6 +99,15 @@ def index(folder: Path) -> dict[str, float]:
     return {"photos": len(found.names), "seconds": time.perf_counter() - start}
 
 
+def compare(kind: str, folder: Path) -> dict[str, float]:
+    """Seconds to tell whether saliency maps are of these photos, at the start of an SGCL run."""
+    dataset = build(kind, folder)
+    before = resident()
+    start = time.perf_counter()
+    dataset_fingerprint(dataset)
+    return {"seconds": time.perf_counter() - start, "peak MB": peak() - before}
+
+
 def workers(kind: str, folder: Path, batches: int) -> dict[str, float]:
     """What a worker has for itself after some batches, more than one that reads the first ten thousand photos only."""
     dataset = build(kind, folder)
@@ -159,7 +169,7 @@ def write_data(folder: Path, entries: int, walked: int) -> None:
         for _ in range(entries // PHOTOS):
             file.write(lines)
     (folder / "shards").mkdir()
-    for _ in write_shards((f"{folder}/{line}" for line in lines.split()), str(folder), folder / "shards"):
+    for _ in write_shards([f"{folder}/{line}" for line in lines.split()], str(folder), folder / "shards"):
         pass
     for number in range(1, entries // PHOTOS):
         for suffix in ("", ".index"):
@@ -192,6 +202,8 @@ def main() -> None:
         write_data(folder, args.entries, args.walked if "folder" in args.kinds else 0)
         for kind in args.kinds:
             show(f"start-up, {kind}", alone(start_up, kind, folder))
+        for kind in ("list", "shards"):
+            show(f"comparing with saliency maps, {kind}", alone(compare, kind, folder))
         show("index of one tar file", alone(index, folder))
         for kind in args.kinds:
             if kind != "folder":

@@ -65,9 +65,13 @@ class PhotoShards:
 
     def __getitem__(self, index: int) -> str:
         """The address of a photo."""
-        name = self._names[index]
+        name = self.name(index)
         shard = self.shards[bisect.bisect_right(self._starts, index) - 1]
         return str(TarAddress(shard, int(self._offsets[index]), int(self._sizes[index]), name))
+
+    def name(self, index: int) -> str:
+        """What a photo is called in its tar file."""
+        return self._names[index]
 
 
 def _find(folder: str, pattern: str) -> list[str]:
