@@ -2,6 +2,7 @@
 from collections.abc import Iterator
 
 import pytest
+import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
@@ -30,3 +31,12 @@ def loggers_of_its_own() -> None:
     MMLogger._instance_dict.clear()
     # a test that says there is a GPU must not be the first to ask for one: it would look for the GPU's number
     MMLogger.get_current_instance()
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For networks so small that handing out their work takes longer than doing it; sums then have one order, too."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

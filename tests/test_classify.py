@@ -11,16 +11,10 @@ from mmsscl.engine.train import train
 from mmsscl.errors import InputError
 from tests.sample_runs import ROOT, write_backbone
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CLASSIFY = sorted(path.name for path in (ROOT / "configs/classify").glob("*.py"))
 CLASSES = ("cat", "dog", "owl")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,8 @@ import torch
 from mmsscl.engine.train import train
 from tests.sample_runs import PRETRAINING, write_photos
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # What turns the SCRL of sample_runs into BYOL, and either into its saliency-guided form.
 BYOL = """
 model.update(type="BYOL", neck=dict(
@@ -28,14 +30,6 @@ custom_hooks = [*custom_hooks, dict(
     image_size=96, map_size=6, batch_size=4, strength={strength})]
 """
 LONG = "\ntrain_cfg['max_epochs'] = 4\n"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def trained(folder, photos, text):

@@ -9,15 +9,9 @@ from mmsscl.engine.train import train
 from mmsscl.saliency.store import SaliencyStore
 from tests.sample_runs import GUIDED, NARROW, write_pretraining_config
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GUIDED_RUN = NARROW + GUIDED + "train_cfg['max_epochs'] = 4\n"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -16,15 +16,9 @@ from mmsscl.engine.train import register_scope, train
 from mmsscl.errors import InputError
 from tests.sample_runs import ROOT, small_detector_options, write_backbone, write_coco
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TRANSFER = sorted(path.name for path in (ROOT / "configs/transfer").glob("*.py"))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmsscl.datasets.label_split import class_files
 from mmsscl.datasets.photo_files import PhotoFiles
-from mmsscl.datasets.scene_images import EXTENSIONS
 from mmsscl.engine.check_coco import check_coco
 from mmsscl.errors import InputError
 
@@ -17,12 +17,12 @@ class ClassifiedPhotos(NamedTuple):
 
     Attributes:
         paths: Of the photos.
-        targets: bool (photos, classes): which classes a photo shows; one where each photo has one class.
+        shown: int64 (photos,), the class of each; or bool (photos, classes), which classes a photo shows.
         classes: Their names.
     """
 
     paths: list[str]
-    targets: np.ndarray
+    shown: np.ndarray
     classes: list[str]
 
     @property
@@ -32,14 +32,21 @@ class ClassifiedPhotos(NamedTuple):
         Raises:
             InputError: One has none, or several.
         """
-        counts = self.targets.sum(1)
+        if self.shown.ndim == 1:
+            return self.shown
+        counts = self.shown.sum(1)
         if (counts != 1).any():
             index = int((counts != 1).argmax())
             raise InputError(
                 f"{self.paths[index]}: has {counts[index]} classes; this measure needs photos of one class each. Use the "
                 "SVM, which takes photos of several."
             )
-        return self.targets.argmax(1)
+        return self.shown.argmax(1)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """bool (photos, classes): which classes a photo shows."""
+        return np.eye(len(self.classes), dtype=bool)[self.shown] if self.shown.ndim == 1 else self.shown
 
 
 def labelled_folder(folder: str | os.PathLike) -> ClassifiedPhotos:
@@ -55,19 +62,10 @@ def labelled_folder(folder: str | os.PathLike) -> ClassifiedPhotos:
         >>> labelled_folder("photos/train").classes            # doctest: +SKIP
         ['cat', 'dog']
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder. Give one that holds a folder of photos for each class.")
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if len(classes) < 2:
-        raise InputError(f"{folder}: holds {len(classes)} class folders; at least two are needed, one for each class.")
-    paths: list[str] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        found = PhotoFiles.from_folder(str(folder / name), EXTENSIONS)
-        paths += [found[index] for index in range(len(found))]
-        labels += [label] * len(found)
-    return ClassifiedPhotos(paths, np.eye(len(classes), dtype=bool)[labels], classes)
+    files = class_files(folder)
+    paths = [os.path.join(os.path.expanduser(folder), path) for found in files.values() for path in found]
+    labels = np.repeat(np.arange(len(files)), [len(found) for found in files.values()])
+    return ClassifiedPhotos(paths, labels, list(files))
 
 
 def labelled_json(file: str | os.PathLike, images: str | os.PathLike) -> ClassifiedPhotos:

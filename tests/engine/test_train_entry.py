@@ -9,15 +9,9 @@ from mmsscl.zoo.export import export_backbone
 from mmsscl.zoo.safe_load import load_checkpoint
 from tests.sample_runs import ROOT, write_backbone, write_photos, write_pretraining_config
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens on a machine without a GPU")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_pretrains_exports_and_resumes(tmp_path):

@@ -10,13 +10,7 @@ import torch
 from mmsscl.cli import main
 from tests.sample_runs import write_checkpoint, write_coco, write_photos
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,9 @@ from mmsscl.evaluation.features import CentreCrops, FeatureSettings, extract_fea
 from mmsscl.zoo.export import export_backbone
 from tests.sample_runs import ROOT, write_backbone, write_checkpoint, write_photos
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

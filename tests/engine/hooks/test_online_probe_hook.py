@@ -25,17 +25,11 @@ from mmsscl.errors import InputError
 from mmsscl.registry import MODELS
 from tests.sample_runs import NARROW, ROOT, write_pretraining_config
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NUMBERS = itertools.count()
 CLASSES = ("blue", "green", "red")
 PROBED = 'default_hooks["online_probe"] = dict(type="OnlineProbeHook", train="{0}/train", val="{0}/val", {1})\n'
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def write_labelled(root, train=6, val=4, classes=CLASSES):
