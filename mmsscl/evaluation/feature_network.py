@@ -143,13 +143,13 @@ def random_feature_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         name, digest = f"random weights (seed {seed})", hashlib.sha256(described.encode()).hexdigest()
-        with _quiet_logs():
+        with quiet_logs():
             network = _network(stored, name, digest, stage, initialise=True)
     return network.to(device)
 
 
 @contextmanager
-def _quiet_logs() -> Iterator[None]:
+def quiet_logs() -> Iterator[None]:
     """mmengine says of each parameter how it was drawn."""
     logger = MMLogger.get_current_instance()
     level = logger.level
