@@ -1,0 +1,47 @@
+"""Every config of configs/transfer trains and evaluates, small."""
+
+import math
+
+import pytest
+import torch
+
+from mmsscl.engine.train import train
+from tests.sample_runs import ROOT, write_backbone
+from tests.sample_transfer import small_run
+
+TRANSFER = sorted(path.name for path in (ROOT / "configs/transfer").glob("*.py"))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def r18_file(tmp_path_factory):
+    return write_backbone(tmp_path_factory.mktemp("r18") / "backbone.pth")
+
+
+@pytest.mark.parametrize("name", TRANSFER)
+def test_two_steps_and_an_evaluation(name, tmp_path, r18_file):
+    config, options = small_run(ROOT / "configs/transfer" / name, tmp_path, r18_file)
+    runner = train(config, work_dir=str(tmp_path / "run"), options=options)
+    assert runner.iter >= 2
+    log = next((tmp_path / "run").rglob("*.log")).read_text()
+    assert "backbone: all 120 parameters and buffers are those of" in log
+    scalars = {name: float(value.current()) for name, value in runner.message_hub.log_scalars.items()}
+    assert math.isfinite(scalars["train/loss"])
+    metrics = {name.removeprefix("val/"): value for name, value in scalars.items() if name.startswith("val/")}
+    wanted = {"pascal_voc/mAP", "pascal_voc/AP50", "pascal_voc/AP75"} if "voc" in name else {"coco/bbox_mAP"}
+    wanted |= {"coco/segm_mAP"} if "mask" in name else set()
+    assert wanted <= metrics.keys()
+    assert ("coco/segm_mAP" in metrics) == ("mask" in name)
+    assert all(-1 <= metrics[name] <= 1 for name in wanted)
+    before = torch.load(r18_file, weights_only=True)["state_dict"]
+    after = runner.model.backbone.state_dict()
+    # the first convolution moves only where nothing is frozen
+    assert not torch.equal(after["conv1.weight"], before["conv1.weight"])
+    assert not torch.equal(after["bn1.running_mean"], before["bn1.running_mean"])
