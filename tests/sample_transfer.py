@@ -17,6 +17,9 @@ ANNOTATION = """<annotation><filename>{name}.jpg</filename>
 """
 
 
+NO_CHECKPOINT = "interval=-1, save_last=False, save_best=None"
+
+
 def write_voc(folder: Path, count: int = 4) -> Path:
     """Write VOCdevkit's layout: VOC2007 (trainval, test) and VOC2012 (trainval), one rectangle a photo.
 
@@ -57,12 +60,15 @@ def small_run(config: Path, folder: Path, backbone: Path) -> tuple[Path, dict[st
     """
     settings = load_config(config)
     voc = settings.train_cfg.get("max_iters") is not None
-    leaf = f"_base_ = [{str(config)!r}]\n"
+    # writing a checkpoint would be most of such a run
+    leaf = f"_base_ = [{str(config)!r}]\ndefault_hooks = dict(checkpoint=dict({NO_CHECKPOINT}))\n"
     options = {key: value for key, value in small_detector_options(backbone).items() if _fits(settings, key)}
     if voc:
         options |= _voc_options(settings, write_voc(folder / "VOCdevkit"))
     else:
         leaf += f"dataset_from_json = dict({_from_json(folder)})\n"
+    if settings.train_dataloader.dataset.get("times"):
+        options["train_dataloader.dataset.times"] = 1
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         options |= dict(_scales(settings[loader].dataset, f"{loader}.dataset"))
     options |= _small_heads(settings)
@@ -87,6 +93,7 @@ def _fits(settings: Any, key: str) -> bool:
 def _voc_options(settings: Any, root: Path) -> dict[str, Any]:
     options: dict[str, Any] = {"train_cfg.max_iters": 2, "train_cfg.val_interval": 2}
     options |= {f"train_dataloader.dataset.datasets.{index}.data_root": f"{root}/" for index in (0, 1)}
+    options |= {f"{evaluator}.iou_thrs": [0.5, 0.75] for evaluator in ("val_evaluator", "test_evaluator")}
     options |= {f"{loader}.dataset.data_root": f"{root}/" for loader in ("val_dataloader", "test_dataloader")}
     return options
 
@@ -107,20 +114,32 @@ def _scales(node: Any, place: str) -> Any:
 
 
 def _small_heads(settings: Any) -> dict[str, Any]:
-    """Few regions for two-stage detectors; ResNet-18's channels where no FPN evens them out."""
-    model = settings.model
-    if model.get("roi_head") is None:
-        return {}
-    stages = model.train_cfg.rcnn
+    """Narrow and few regions; ResNet-18's channels where no FPN evens them out."""
+    model = settings.model.to_dict()
+    if not model.get("neck"):
+        heads = {"shared_head.depth": 18, "bbox_head.in_channels": 512, "bbox_roi_extractor.out_channels": 256}
+        options: dict[str, Any] = {f"model.roi_head.{key}": value for key, value in heads.items()}
+        options |= {"model.rpn_head.in_channels": 256, "model.rpn_head.feat_channels": 64}
+    else:
+        options = {"model.neck.out_channels": 32}
+        for key in ("rpn_head", "roi_head", "bbox_head"):
+            options |= dict(_narrow(model.get(key), f"model.{key}"))
+    if not model.get("roi_head"):
+        # its scores start near 0.01: all of them count
+        return options | {"model.test_cfg.score_thr": 0.0, "model.test_cfg.nms_pre": 50}
+    stages = model["train_cfg"]["rcnn"]
     places = [f"model.train_cfg.rcnn.{index}" for index in range(len(stages))] if isinstance(stages, list) else None
-    options: dict[str, Any] = {f"{place}.sampler.num": 16 for place in places or ["model.train_cfg.rcnn"]}
-    options |= {"model.train_cfg.rpn_proposal.max_per_img": 50, "model.test_cfg.rpn.max_per_img": 20}
-    if model.roi_head.get("shared_head"):
-        options |= {
-            "model.roi_head.shared_head.depth": 18,
-            "model.roi_head.bbox_head.in_channels": 512,
-            "model.roi_head.bbox_roi_extractor.out_channels": 256,
-            "model.rpn_head.in_channels": 256,
-            "model.rpn_head.feat_channels": 64,
-        }
-    return options
+    options |= {f"{place}.sampler.num": 8 for place in places or ["model.train_cfg.rcnn"]}
+    return options | {"model.train_cfg.rpn_proposal.max_per_img": 20, "model.test_cfg.rpn.max_per_img": 4}
+
+
+def _narrow(node: Any, place: str) -> Any:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if isinstance(value, (dict, list)):
+                yield from _narrow(value, f"{place}.{key}")
+            elif key.endswith("_channels"):
+                yield f"{place}.{key}", 32
+    elif isinstance(node, list):
+        for index, item in enumerate(node):
+            yield from _narrow(item, f"{place}.{index}")

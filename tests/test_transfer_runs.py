@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 
 from mmsscl.engine.train import train
-from tests.sample_runs import ROOT, write_backbone
+from mmsscl.registry import HOOKS
+from tests.sample_runs import ROOT, write_backbone, write_coco
 from tests.sample_transfer import small_run
 
 TRANSFER = sorted(path.name for path in (ROOT / "configs/transfer").glob("*.py"))
@@ -45,3 +47,35 @@ def test_two_steps_and_an_evaluation(name, tmp_path, r18_file):
     # the first convolution moves only where nothing is frozen
     assert not torch.equal(after["conv1.weight"], before["conv1.weight"])
     assert not torch.equal(after["bn1.running_mean"], before["bn1.running_mean"])
+
+
+def test_frozen_backbone_stays_while_the_rest_learns(tmp_path, r18_file, monkeypatch):
+    monkeypatch.setenv("MMSSCL_DATA", str(tmp_path))
+    options = write_coco(tmp_path)
+    options |= {"model.backbone.init_cfg.checkpoint": str(r18_file), "train_dataloader.num_workers": 0}
+    options |= {"train_cfg.max_iters": 3, "train_cfg.val_interval": 3, "train_dataloader.persistent_workers": False}
+    for loader in ("val_dataloader", "test_dataloader"):
+        options[f"{loader}.num_workers"] = 0
+    options |= {f"default_hooks.checkpoint.{key}": value for key, value in (("interval", 3), ("by_epoch", False))}
+    start = {}
+
+    class Remember(Hook):
+        def before_train(self, runner):
+            start.update({name: value.clone() for name, value in runner.model.state_dict().items()})
+
+    monkeypatch.setattr(HOOKS, "_module_dict", HOOKS._module_dict | {"Remember": Remember})
+    leaf = tmp_path / "frozen.py"
+    base = ROOT / "configs/scenes/faster_rcnn_r18_voc_frozen.py"
+    leaf.write_text(
+        f"_base_ = [{str(base)!r}]\n"
+        "custom_hooks = [dict(type='mmsscl.BackboneWeightsHook'), dict(type='mmsscl.Remember')]\n"
+    )
+    runner = train(leaf, work_dir=str(tmp_path / "run"), options=options)
+    assert runner.iter == 3
+    end = runner.model.state_dict()
+    moved = {name for name, value in end.items() if not torch.equal(value, start[name])}
+    assert not {name for name in moved if name.startswith("backbone.")}, "weights and batch norm statistics"
+    others = {name for name, _ in runner.model.named_parameters() if not name.startswith("backbone.")}
+    assert others <= moved
+    wanted = torch.load(r18_file, weights_only=True)["state_dict"]
+    assert all(torch.equal(end[f"backbone.{name}"], value) for name, value in wanted.items())
