@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from mmsscl.engine.config import load_config
 from mmsscl.engine.train import train
 from mmsscl.registry import HOOKS
 from tests.sample_runs import ROOT, write_backbone, write_coco
@@ -15,7 +16,9 @@ TRANSFER = sorted(path.name for path in (ROOT / "configs/transfer").glob("*.py")
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread(monkeypatch):
+    # laying out the text of the config, four times, is half of so short a run
+    monkeypatch.setattr("mmengine.config.config.FormatCode", lambda text, **_: (text, True))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -79,3 +82,20 @@ def test_frozen_backbone_stays_while_the_rest_learns(tmp_path, r18_file, monkeyp
     assert others <= moved
     wanted = torch.load(r18_file, weights_only=True)["state_dict"]
     assert all(torch.equal(end[f"backbone.{name}"], value) for name, value in wanted.items())
+
+
+def test_voc_protocol_is_the_published_one():
+    config = load_config(ROOT / "configs/transfer/faster_rcnn_r50_c4_syncbn_24k_voc0712.py")
+    parts = config.train_dataloader.dataset.datasets
+    assert [part.ann_file for part in parts] == [f"VOC{year}/ImageSets/Main/trainval.txt" for year in (2007, 2012)]
+    assert config.test_dataloader.dataset.ann_file == "VOC2007/ImageSets/Main/test.txt"
+    assert [resize.scales for part in parts for resize in part.pipeline if "scales" in resize] == [
+        [(1333, side) for side in range(480, 801, 32)]
+    ] * 2
+    assert config.train_cfg.max_iters == config.param_scheduler[1].end == 24000
+    assert config.train_dataloader.batch_size * 8 == config.auto_scale_lr.base_batch_size == 16
+    assert config.optim_wrapper.optimizer.lr == 0.02
+    assert config.test_evaluator.eval_mode == "11points"
+    assert config.test_evaluator.iou_thrs == [round(0.5 + 0.05 * step, 2) for step in range(10)]
+    # the names of the metrics are made by rounding down
+    assert len({int(threshold * 100) for threshold in config.test_evaluator.iou_thrs}) == 10

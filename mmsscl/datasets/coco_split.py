@@ -97,4 +97,5 @@ def ranked_ids(ids: Iterable[int | str], fold: int = 0) -> list[int | str]:
 
 def _absent(whole: dict[str, Any], share: dict[str, Any]) -> list[str]:
     before, after = ({entry["category_id"] for entry in content["annotations"]} for content in (whole, share))
-    return [str(category.get("name", category["id"])) for category in whole["categories"] if category["id"] in before - after]
+    lost = before - after
+    return [str(category.get("name", category["id"])) for category in whole["categories"] if category["id"] in lost]

@@ -24,7 +24,7 @@ def read_coco(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}). Give a json with annotations in COCO format.") from error
+        raise InputError(f"{file}: cannot be read ({error.strerror}). Give a json in COCO format.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: is not a json file ({error}). Export the annotations in COCO format.") from error
     if not isinstance(content, dict):

@@ -48,7 +48,7 @@ def test_shares_lie_within_each_other_and_keep_what_belongs_to_them(tmp_path):
         assert split.annotations == len(shares[percent]["annotations"]) == 2 * count
     assert ids(shares[0.1]) < ids(shares[1]) < ids(shares[10]) < ids(shares[50])
     ten = shares[10]
-    assert [ten[key] for key in ("info", "licenses", "categories")] == [whole[key] for key in ("info", "licenses", "categories")]
+    assert all(ten[key] == whole[key] for key in ("info", "licenses", "categories"))
     assert ten["annotations"] == [entry for entry in whole["annotations"] if entry["image_id"] in ids(ten)]
     assert ten["images"] == [image for image in whole["images"] if image["id"] in ids(ten)]
 
@@ -105,14 +105,14 @@ def test_lost_class_is_named(tmp_path):
 @pytest.mark.parametrize("percent", [0, -1, 100, 101, float("nan"), float("inf"), True])
 def test_percentage_out_of_range_is_refused(tmp_path, percent):
     write_set(tmp_path / "all.json")
-    with pytest.raises(InputError, match="percent: .* is no share"):
+    with pytest.raises(InputError, match=r"percent: .* is no share"):
         write_coco_split(tmp_path / "all.json", tmp_path / "out.json", percent)
 
 
 @pytest.mark.parametrize("fold", [-1, 0.5, True])
 def test_strange_fold_is_refused(tmp_path, fold):
     write_set(tmp_path / "all.json")
-    with pytest.raises(InputError, match="fold: .* is no number"):
+    with pytest.raises(InputError, match=r"fold: .* is no number"):
         write_coco_split(tmp_path / "all.json", tmp_path / "out.json", 10, fold)
 
 
