@@ -10,10 +10,10 @@ _base_ = ["mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py", "./_base_/pretrai
 
 model = dict(
     backbone=_base_.backbone,
-    neck=dict(norm_cfg=_base_.norm_cfg),
+    neck=dict(norm_cfg=_base_.sync_bn),
     roi_head=dict(
         bbox_roi_extractor=_base_.roi_extractor,
-        bbox_head=dict(type="Shared4Conv1FCBBoxHead", norm_cfg=_base_.norm_cfg),
+        bbox_head=dict(type="Shared4Conv1FCBBoxHead", norm_cfg=_base_.sync_bn),
     ),
 )
 

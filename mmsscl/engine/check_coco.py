@@ -1,4 +1,5 @@
 """What mmdet and pycocotools take for granted of a COCO json, checked before they fail on it."""
+import json
 import math
 from collections.abc import Callable, Sequence
 from numbers import Real
@@ -6,6 +7,35 @@ from pathlib import Path
 from typing import Any
 
 from mmsscl.errors import InputError
+
+
+def read_coco(file: Path) -> dict[str, Any]:
+    """Read a detection data set in COCO format.
+
+    Args:
+        file: A json.
+
+    Returns:
+        Its content, checked by :func:`check_coco`.
+
+    Raises:
+        InputError: No such file, no json, without images, annotations or categories, or at fault as ``check_coco`` says.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}). Give a json in COCO format.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: is not a json file ({error}). Export the annotations in COCO format.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: holds a {type(content).__name__}, not an object. Export in COCO format.")
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content.get(key), list) or not content[key]:
+            raise InputError(
+                f"{file}: has no {key!r}. A COCO-format file has non-empty lists images, annotations and categories."
+            )
+    check_coco(content, file)
+    return content
 
 
 def check_coco(content: dict[str, Any], file: Path) -> None:

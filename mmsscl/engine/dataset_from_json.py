@@ -1,12 +1,11 @@
 """Point a detection config at the user's own COCO-format json, classes included."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from mmsscl.engine.check_coco import check_coco
+from mmsscl.engine.check_coco import read_coco
 from mmsscl.errors import InputError
 from mmsscl.names import did_you_mean, near_names
 
@@ -38,7 +37,7 @@ def apply_dataset_from_json(config: Config) -> None:
     train_file, val_file = _file(given, "train"), _file(given, "val")
     train_images = _folder(given, "images")
     val_images = _folder(given, "val_images") if given.get("val_images") else train_images
-    train, val = _read(train_file), _read(val_file)
+    train, val = read_coco(train_file), read_coco(val_file)
     classes = _classes(train, train_file)
     _require_same_classes(classes, _classes(val, val_file), train_file, val_file)
     classes = _chosen_classes(given.get("classes"), classes, train_file)
@@ -87,22 +86,6 @@ def _folder(given: dict[str, Any], key: str) -> Path:
             f"file_name entries are relative to (--cfg-options dataset_from_json.{key}=FOLDER)."
         )
     return Path(value)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: is not a json file ({error}). Export the annotations in COCO format.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file}: holds a {type(content).__name__}, not an object. Export in COCO format.")
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content.get(key), list) or not content[key]:
-            raise InputError(
-                f"{file}: has no {key!r}. A COCO-format file has non-empty lists images, annotations and categories."
-            )
-    check_coco(content, file)
-    return content
 
 
 def _classes(content: dict[str, Any], file: Path) -> list[str]:

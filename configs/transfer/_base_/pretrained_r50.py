@@ -1,6 +1,6 @@
 """What every transfer config shares: the pretrained backbone, trained whole, and the check that it was loaded.
 
-Names for the leaves to take up (`_base_.backbone`, `_base_.norm_cfg`): mmengine lets no two bases set the same key, and
+Names for the leaves to take up (`_base_.backbone`, `_base_.sync_bn`): mmengine lets no two bases set the same key, and
 the detector comes from mmdet.
 
 mmdet's base configs freeze the first stage and keep batch norm in evaluation mode. Self-supervised weights lose more by
@@ -14,12 +14,12 @@ custom_imports = dict(imports=["mmsscl.models.roi_extractors"], allow_failed_imp
 # the file of tools/export_backbone.py; another: --cfg-options model.backbone.init_cfg.checkpoint=FILE
 pretrained = "work_dirs/scrl_r50_coco/backbone.pth"
 
-norm_cfg = dict(type="SyncBN", requires_grad=True)
+sync_bn = dict(type="SyncBN", requires_grad=True)
 # boxes stay exact under --amp: mmdet would round them to the features' type
 roi_extractor = dict(type="mmsscl.Float32RoIExtractor")
 backbone = dict(
     frozen_stages=-1,
-    norm_cfg=norm_cfg,
+    norm_cfg=sync_bn,
     norm_eval=False,
     init_cfg=dict(type="Pretrained", checkpoint=pretrained),
 )

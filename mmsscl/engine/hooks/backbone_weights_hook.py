@@ -1,7 +1,7 @@
 """Refuse to fine-tune a backbone that the pretrained file did not fill."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,8 +26,10 @@ class BackboneWeightsHook(Hook):
 
     Args:
         path: Attribute path of the backbone in the model.
+        more_paths: Other parts of the model that the same file fills. A C4 detector keeps ``layer4`` in
+            ``roi_head.shared_head``. Together the parts must take up the whole file.
         checkpoint: The file to compare with; by default that of the backbone's ``init_cfg``.
-        allow_missing: Regular expressions (searched) of backbone keys that the file may lack.
+        allow_missing: Regular expressions (searched) of keys of these parts that the file may lack.
         allow_unexpected: Regular expressions of the file's keys that the backbone may lack, such as ``r"^fc\\."`` for a
             classifier's weights.
         allow_random: Accept a backbone without pretrained weights, for a baseline.
@@ -45,12 +47,14 @@ class BackboneWeightsHook(Hook):
     def __init__(
         self,
         path: str = "backbone",
+        more_paths: Sequence[str] = (),
         checkpoint: str | None = None,
         allow_missing: Sequence[str] = (),
         allow_unexpected: Sequence[str] = (),
         allow_random: bool = False,
     ) -> None:
         self.path = path
+        self.more_paths = (more_paths,) if isinstance(more_paths, str) else tuple(more_paths)
         self.checkpoint = checkpoint
         self.allow_missing = [re.compile(pattern) for pattern in allow_missing]
         self.allow_unexpected = [re.compile(pattern) for pattern in allow_unexpected]
@@ -67,24 +71,22 @@ class BackboneWeightsHook(Hook):
             runner.logger.info("resumed at iteration %d: the backbone comes from the checkpoint, not compared", runner.iter)
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        backbone = self._backbone(model)
+        parts = {path: _part(model, path) for path in (self.path, *self.more_paths)}
         file: str | None
         if runner._load_from and self.checkpoint is None:
-            file, prefix = str(runner._load_from), f"{self.path}."
+            file, prefixes = str(runner._load_from), [f"{path}." for path in parts]
             runner.logger.info("load_from is set: the backbone is compared with %s", file)
         else:
-            initial = _pretrained_init(backbone)
+            initial = _pretrained_init(parts[self.path])
             file = self.checkpoint or (initial or {}).get("checkpoint")
             prefix = "" if self.checkpoint else (initial or {}).get("prefix") or ""
-            prefix = f"{prefix}." if prefix and not prefix.endswith(".") else prefix
+            prefixes = [f"{prefix}." if prefix and not prefix.endswith(".") else prefix]
         if file is None:
             self._accept_random(runner)
             return
         content = _read(file)
-        state = state_dict_of(content, file)
-        if prefix:
-            state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-        count = self._compare(backbone, state, file, prefix)
+        state = _under(prefixes, state_dict_of(content, file))
+        count = self._compare(parts, state, file, " and ".join(repr(prefix) for prefix in prefixes if prefix))
         self._compare_normalisation(model, content, file)
         runner.logger.info("backbone: all %d parameters and buffers are those of %s", count, file)
 
@@ -97,19 +99,8 @@ class BackboneWeightsHook(Hook):
             )
         runner.logger.info("backbone: random weights, as allow_random says")
 
-    def _backbone(self, model: nn.Module) -> nn.Module:
-        module: Any = model
-        for name in self.path.split("."):
-            module = getattr(module, name, None)
-            if module is None:
-                raise InputError(
-                    f"BackboneWeightsHook: the model {type(model).__name__} has no {self.path!r}. Set `path` to one of "
-                    f"its parts: {', '.join(name for name, _ in model.named_children())}."
-                )
-        return module
-
-    def _compare(self, backbone: nn.Module, state: dict[str, torch.Tensor], file: str, prefix: str) -> int:
-        own = {name.replace("_orig_mod.", ""): value for name, value in backbone.state_dict().items()}
+    def _compare(self, parts: dict[str, nn.Module], state: dict[str, torch.Tensor], file: str, prefix: str) -> int:
+        own = _tensors(parts)
         found = compare_keys(own, state)
         difference = KeyDifference(
             [name for name in found.missing if not _matches(self.allow_missing, name)],
@@ -125,9 +116,10 @@ class BackboneWeightsHook(Hook):
         ]
         if difference or differing:
             listed = difference.describe(with_other_values_than_the_file=differing)
-            under = f" (its keys under {prefix!r})" if prefix else ""
+            under = f" (its keys under {prefix})" if prefix else ""
+            kinds = " + ".join(type(part).__name__ for part in parts.values())
             raise InputError(
-                f"backbone {type(backbone).__name__} and {file}{under} do not match: {listed}. Use a file of the same "
+                f"backbone {kinds} and {file}{under} do not match: {listed}. Use a file of the same "
                 "architecture, exported by tools/export_backbone.py; list keys that may differ in allow_missing or "
                 "allow_unexpected of BackboneWeightsHook."
             )
@@ -154,6 +146,42 @@ class BackboneWeightsHook(Hook):
                 f"model.data_preprocessor: images would reach the backbone otherwise than in pretraining ({file}): "
                 f"{'; '.join(faults)}. Set mean, std and bgr_to_rgb (mmdet) or to_rgb (mmpretrain) accordingly."
             )
+
+
+def _part(model: nn.Module, path: str) -> nn.Module:
+    module: Any = model
+    for name in path.split("."):
+        module = getattr(module, name, None)
+        if module is None:
+            raise InputError(
+                f"BackboneWeightsHook: the model {type(model).__name__} has no {path!r}. Set `path` (or `more_paths`) to "
+                f"its parts: {', '.join(name for name, _ in model.named_children())}."
+            )
+    return module
+
+
+def _tensors(parts: Mapping[str, nn.Module]) -> dict[str, torch.Tensor]:
+    """The parts' tensors under the names they have in a backbone."""
+    own: dict[str, torch.Tensor] = {}
+    for path, part in parts.items():
+        tensors = {name.replace("_orig_mod.", ""): value for name, value in part.state_dict().items()}
+        twice = sorted(own.keys() & tensors.keys())
+        if twice:
+            raise InputError(
+                f"BackboneWeightsHook: {path} and another of its paths both have {twice[0]!r}, so one file cannot fill "
+                "them as parts of one backbone. Give each its own BackboneWeightsHook."
+            )
+        own |= tensors
+    return own
+
+
+def _under(prefixes: Sequence[str], state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for prefix in prefixes
+        for name, value in state.items()
+        if name.startswith(prefix)
+    }
 
 
 def _read(file: str) -> dict[str, Any]:

@@ -194,6 +194,19 @@ class _ShieldedInit:
             time.sleep(0.01)
 
 
+def _end_on_sigterm() -> None:
+    """Give a process forked off by a library the default back.
+
+    mmdet's VOC evaluation ends its pools by SIGTERM and waits for them; one that let it pass would be waited for for ever.
+    A data loader's workers are not concerned: torch, and ``_ShieldedInit``, set handlers of their own.
+    """
+    if isinstance(getattr(signal.getsignal(signal.SIGTERM), "__self__", None), PreemptionHook):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_end_on_sigterm)
+
+
 def _requeue(runner: Runner) -> None:
     """Put the Slurm job that this is back into its queue, if it asks for it."""
     job = os.environ.get("SLURM_JOB_ID")

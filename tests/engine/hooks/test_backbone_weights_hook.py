@@ -154,3 +154,50 @@ def test_load_from_is_what_the_backbone_is_compared_with(tmp_path, backbone_file
 def test_unknown_path_names_the_models_parts(backbone_file):
     with pytest.raises(InputError, match=r"data_preprocessor, backbone"):
         run(BackboneWeightsHook(path="encoder"), loaded(backbone_file))
+
+
+class SplitDetector(Detector):
+    """layer4 stands elsewhere, with a norm of its own, as in a C4 detector."""
+
+    def __init__(self, file):
+        super().__init__(pretrained(file))
+        self.init_weights()
+        self.head = torch.nn.Module()
+        self.head.layer4 = self.backbone.layer4
+        self.head.norm = torch.nn.BatchNorm2d(512)
+        del self.backbone.layer4
+
+
+def split_hook(**options):
+    return BackboneWeightsHook(more_paths=["head"], allow_missing=[r"^norm\."], **options)
+
+
+def test_parts_that_one_file_fills_are_compared_together(backbone_file, caplog):
+    model = SplitDetector(backbone_file)
+    with caplog.at_level(logging.INFO):
+        run(split_hook(), model)
+    assert "all 120 parameters and buffers" in caplog.text
+    with pytest.raises(InputError, match=r"unexpected in the file: layer4\.0"):
+        run(BackboneWeightsHook(), model)
+    with pytest.raises(InputError, match=r"5 missing in the file: norm\.weight"):
+        run(BackboneWeightsHook(more_paths=["head"]), model)
+    model.head.layer4[1].conv2.weight.data += 1
+    with pytest.raises(InputError, match=r"ResNet \+ Module .* 1 with other values than the file: layer4\.1\.conv2\.weight"):
+        run(split_hook(), model)
+
+
+def test_parts_are_compared_with_load_from_under_their_own_names(tmp_path, backbone_file):
+    model = SplitDetector(backbone_file)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / "detector.pth")
+    run(split_hook(), model, load_from=tmp_path / "detector.pth")
+    model.head.norm.bias.data += 1
+    with pytest.raises(InputError, match=r"under 'backbone\.' and 'head\.'.* norm\.bias"):
+        run(split_hook(), model, load_from=tmp_path / "detector.pth")
+
+
+def test_parts_that_cannot_be_of_one_backbone_are_named(backbone_file):
+    model = loaded(backbone_file)
+    with pytest.raises(InputError, match="has no 'neck'"):
+        run(BackboneWeightsHook(more_paths=["neck"]), model)
+    with pytest.raises(InputError, match=r"layer1\.0 and another of its paths both have 'bn1\.bias'"):
+        run(BackboneWeightsHook(more_paths=["backbone.layer1.0"]), model)
