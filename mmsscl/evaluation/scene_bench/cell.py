@@ -82,8 +82,8 @@ def run_cell(
         record = read_cell(folder) or fresh
         if record["settings"] != settings.hash():
             raise InputError(
-                f"{folder}: was run with other settings ({record['settings']}; now {settings.hash()}). Choose another --out, "
-                "or delete it."
+                f"{folder}: was run with other settings ({record['settings']}; now {settings.hash()}). Choose another "
+                "--out, or delete it."
             )
         for name in STAGES:
             done = record["stages"].setdefault(name, {})

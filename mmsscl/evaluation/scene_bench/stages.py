@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 from mmsscl.atomic_file import atomic_file
 from mmsscl.datasets.scene_images import SceneImages
 from mmsscl.engine.config import load_config
-from mmsscl.engine.train import register_scope
+from mmsscl.engine.config_keys import KNOWN_KEYS
 from mmsscl.evaluation.feature_network import quiet_logs
 from mmsscl.evaluation.scene_bench.methods import Method
 from mmsscl.evaluation.scene_bench.settings import BenchSettings
@@ -140,7 +141,7 @@ def _detection(name: str, seed: int, folder: Path, settings: BenchSettings) -> S
     })  # fmt: skip
     steps = settings.detection_steps or config.train_cfg.max_iters
     if settings.detection_steps is not None:
-        warm = min(config.param_scheduler[0]["end"], steps // 10)
+        warm = min(config.param_scheduler[0]["end"], max(1, steps // 10))
         config.merge_from_dict({
             "train_cfg.max_iters": steps, "train_cfg.val_interval": steps, "param_scheduler.0.end": warm,
             "param_scheduler.1.begin": warm, "param_scheduler.1.end": steps, "param_scheduler.1.T_max": steps - warm,
@@ -171,7 +172,7 @@ def _fix_data(config: Config, settings: BenchSettings) -> None:
 
 def _write_config(config: Config, file: Path) -> None:
     """Leave an equal file as it is: a cell that goes on says by it that nothing has changed."""
-    text = config.pretty_text
+    text = Config({key: value for key, value in config.to_dict().items() if key in KNOWN_KEYS}).pretty_text
     if not file.exists() or file.read_text(encoding="utf-8") != text:
         with atomic_file(file) as stream:
             stream.write(text.encode())
@@ -181,10 +182,10 @@ def _write_untrained(config: Config, seed: int, checkpoint: Path) -> None:
     """What a training of that seed would begin with."""
     if checkpoint.exists():
         return
-    register_scope("mmsscl")
     torch.manual_seed(seed)
-    model = MODELS.build(config.model)
-    with quiet_logs():
+    # a detector's training in the same process leaves its own scope
+    with DefaultScope.overwrite_default_scope("mmsscl"), quiet_logs():
+        model = MODELS.build(config.model)
         model.init_weights()
     content = {"state_dict": model.state_dict(), "meta": {"cfg": config.pretty_text, "epoch": 0, "iter": 0}}
     with atomic_file(checkpoint) as stream:

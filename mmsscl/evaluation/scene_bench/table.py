@@ -11,7 +11,7 @@ from mmsscl.evaluation.scene_bench.cell import FILE_NAME, read_cell
 from mmsscl.evaluation.scene_bench.methods import METHODS
 
 BEGIN, END = "<!-- scene_bench: begin -->", "<!-- scene_bench: end -->"
-ABSENT = "–"
+ABSENT = "-"
 
 
 class Column(NamedTuple):

@@ -1,0 +1,259 @@
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mmsscl import cli
+from mmsscl.datasets.toy_scenes import write_toy_scenes
+from mmsscl.errors import InputError
+from mmsscl.evaluation.scene_bench import METHODS, BenchSettings, Cell, run_cell
+from mmsscl.evaluation.scene_bench.cell import CellStopped, read_cell
+from mmsscl.evaluation.scene_bench.settings import STAGES
+from mmsscl.evaluation.scene_bench.stages import stage_of
+from mmsscl.evaluation.scene_bench.table import BEGIN, COLUMNS, END, markdown, plot, read_cells, write_into
+from tests.sample_runs import ROOT, write_photos
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A data folder of the bench's layout, tiny."""
+    root = tmp_path_factory.mktemp("bench_data")
+    toy = write_toy_scenes(root / "toy", train=8, val=4, unlabeled=4, size=96)
+    for name in ("voc_scenes", "coco_mini"):
+        (root / name / "images").mkdir(parents=True)
+        for split in ("train", "val"):
+            content = json.loads(Path(toy.annotations(split)).read_text())
+            for image in content["images"]:
+                source = Path(toy.images(split)) / image["file_name"]
+                image["file_name"] = f"{split}_{image['file_name']}"
+                shutil.copy(source, root / name / "images" / image["file_name"])
+            (root / name / f"instances_{split}.json").write_text(json.dumps(content))
+    shutil.copytree(toy.images("unlabeled"), root / "coco_mini/unlabeled")
+    for split, count in (("train", 7), ("val", 3)):
+        for label in ("one", "two", "three"):
+            write_photos(root / "caltech101" / split / label, count, 40)
+    (root / "ecssd/masks").mkdir(parents=True)
+    for path in write_photos(root / "ecssd/images", 3, 64).iterdir():
+        mask = np.zeros((64, 64), np.uint8)
+        mask[16:48, 16:48] = 255
+        cv2.imwrite(str(root / "ecssd/masks" / f"{path.stem}.png"), mask)
+    return root
+
+
+def small(data, **changes):
+    return BenchSettings(**{
+        "data": str(data), "configs": str(ROOT / "configs"), "epochs": 2, "photos": 8, "detection_steps": 2, "size": 64,
+        "region_photos": 4, "amp": None, "options": (
+            ("train_dataloader.num_workers", 0), ("train_dataloader.batch_size", 4),
+            ("train_dataloader.persistent_workers", False), ("model.backbone.base_channels", 8),
+            ("model.backbone.stem_channels", 8), ("model.neck.in_channels", 64),
+        ), "detection_options": (
+            ("model.backbone.base_channels", 8), ("model.backbone.stem_channels", 8),
+            ("model.neck.in_channels", [8, 16, 32, 64]), ("train_dataloader.batch_size", 2),
+            *((f"{name}_dataloader.{key}", value) for name in ("train", "val", "test")
+              for key, value in (("num_workers", 0), ("persistent_workers", False))),
+        ), **changes,
+    })  # fmt: skip
+
+
+class Run:
+    """Runs verbs in this process; counts them, and fails or stops at one of them."""
+
+    def __init__(self, stop_at: int = -1, status: int = 75) -> None:
+        self.verbs: list[str] = []
+        self.stop_at, self.status = stop_at, status
+
+    def __call__(self, command):
+        self.verbs.append(command[0])
+        return self.status if len(self.verbs) - 1 == self.stop_at else cli.main(command)
+
+
+@pytest.fixture(scope="module")
+def bench(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("bench")
+    run = Run()
+    cells = [run_cell(Cell(method, 0), out, small(data), run) for method in ("random", "scrl")]
+    return out, cells, run
+
+
+def test_a_cell_holds_figures_of_all_steps(bench):
+    out, cells, run = bench
+    measures = ["export", "knn", "linear", "eval-regions", "eval-saliency", "train", "test", "train", "test"]
+    assert run.verbs == [*measures, "train", *measures]
+    for cell in cells:
+        assert list(cell["stages"]) == list(STAGES)
+        for column in COLUMNS:
+            value = cell["stages"][column.stage]["result"][column.key]
+            assert 0 <= value <= 100, column
+        assert all(stage["seconds"] >= 0 and stage["begun"] == 1 for stage in cell["stages"].values())
+        assert cell["stages"]["knn"]["made_with"]["torch"] == torch.__version__
+    assert cells[1]["stages"]["pretrain"]["result"].keys() == {"loss", "projection_std"}
+    assert read_cell(out / "scrl_seed0") == json.loads(json.dumps(cells[1]))
+    frozen = torch.load(out / "scrl_seed0/detection_frozen/iter_2.pth", weights_only=False)["state_dict"]
+    backbone = torch.load(out / "scrl_seed0/backbone.pth", weights_only=True)["state_dict"]
+    assert all(torch.equal(frozen[f"backbone.{key}"], value) for key, value in backbone.items())
+
+
+def test_what_is_done_is_not_done_again(bench, data):
+    out, cells, _ = bench
+    run = Run()
+    assert run_cell(Cell("scrl", 0), out, small(data), run) == json.loads(json.dumps(cells[1]))
+    assert run.verbs == []
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 3])
+def test_a_cell_goes_on_where_it_was_cut(bench, data, tmp_path, stop_at):
+    _, cells, whole = bench
+    stages, run, again = STAGES[:4], Run(stop_at), Run()  # the detectors' trainings take longest, and go on as any other
+    with pytest.raises(CellStopped, match="The same command goes on"):
+        run_cell(Cell("scrl", 0), tmp_path, small(data), run, stages)
+    found = run_cell(Cell("scrl", 0), tmp_path, small(data), again, stages)
+    wanted = whole.verbs[9:14]
+    assert run.verbs == wanted[: stop_at + 1]
+    assert again.verbs[stop_at - len(wanted) :] == wanted[stop_at:]
+    results = [{name: cell["stages"][name]["result"] for name in stages} for cell in (found, cells[1])]
+    assert results[0] == results[1]
+    assert sorted(found["stages"][name]["begun"] for name in stages) == [1, 1, 1, 2]
+
+
+def test_a_step_that_fails_is_told_with_its_command(data, tmp_path):
+    with pytest.raises(InputError, match=r"scrl, seed 3: pretrain failed with exit status 2: mmsscl train .*pretrain\.py"):
+        run_cell(Cell("scrl", 3), tmp_path, small(data), Run(0, 2))
+    assert read_cell(tmp_path / "scrl_seed3")["stages"]["pretrain"] == {"begun": 1}
+
+
+def test_other_settings_are_refused(bench, data):
+    out, _, _ = bench
+    with pytest.raises(InputError, match="was run with other settings"):
+        run_cell(Cell("scrl", 0), out, small(data, epochs=3), Run())
+    moved = small(data, device="cpu")
+    assert moved.hash() == small(data).hash(), "where it runs does not count"
+
+
+def test_two_processes_do_not_share_a_cell(data, tmp_path):
+    def run(command):
+        with pytest.raises(InputError, match="another process works on this cell"):
+            run_cell(Cell("random", 0), tmp_path, small(data), Run())
+        return 75
+
+    with pytest.raises(CellStopped):
+        run_cell(Cell("random", 0), tmp_path, small(data), run)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_methods_config_can_be_trained(data, tmp_path, method):
+    settings = small(data, options=(), photos=None)
+    stage = stage_of("pretrain", METHODS[method], 5, tmp_path, settings)
+    config = cli_config(tmp_path / "pretrain.py")
+    assert config.randomness.seed == 5
+    assert config.train_cfg.max_epochs == 2
+    assert config.param_scheduler[-1].end == 2
+    assert [command[0] for command in stage.commands] == ["train", "export"][not METHODS[method].trains :]
+    from mmsscl.engine.preflight import check_config
+
+    check_config(config)
+
+
+def cli_config(file):
+    from mmsscl.engine.config import load_config
+
+    return load_config(file)
+
+
+def test_controls_change_what_they_say(data, tmp_path):
+    def text(method):
+        folder = tmp_path / method
+        folder.mkdir()
+        stage_of("pretrain", METHODS[method], 0, folder, small(data, options=()))
+        return cli_config(folder / "pretrain.py").to_dict()
+
+    plain = text("sgcl")
+    step = plain["train_dataloader"]["dataset"]["pipeline"]
+    assert [s["type"] for s in step][1:4] == ["LoadSaliency", "SpatialConsistentPair", "LocalCrops"]
+    for source in ("shuffled", "gaussian", "uniform"):
+        control = text(f"sgcl_{source}")["train_dataloader"]["dataset"]["pipeline"]
+        assert control[1] == {"type": "LoadSaliency", "source": source}
+        assert control[2:] == step[2:]
+    weights = text("sgcl_weights_only")["train_dataloader"]["dataset"]["pipeline"]
+    assert [view["lambda_max"] for view in weights[2]["views"]] == [0.0, 0.0]
+    assert (weights[2]["max_iou"], weights[3]["lambda_max"]) == (None, 0.0)
+    assert text("sgcl_crop_only")["model"]["weigh"] is False
+    assert text("sgcl_no_saliency")["custom_hooks"][1]["strength"] == 0.0
+
+
+def fake(method, seed, **results):
+    stages = {column.stage: {} for column in COLUMNS} | {"pretrain": {"seconds": 100.4, "result": {}, "begun": 1}}
+    for key, value in results.items():
+        stage, _, name = key.partition("__")
+        stages[stage].setdefault("result", {})[name] = value
+    return {"method": method, "seed": seed, "settings": "s", "stages": stages}
+
+
+def test_the_table_says_means_spreads_and_what_is_missing():
+    cells = [fake("random", 0, detection__ap=10.0), fake("scrl", 0, detection__ap=20.0, knn__top1=30.0),
+             fake("scrl", 1, detection__ap=22.0)]  # fmt: skip
+    lines = markdown(cells, ["random", "byol", "scrl"]).splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    rows = {line.split("|")[1].strip(): [part.strip() for part in line.split("|")[2:-1]] for line in lines[2:]}
+    assert rows["random weights"] == ["10.0", *["-"] * 7, "100", "1"]
+    assert rows["BYOL"] == ["-"] * 10
+    assert rows["SCRL"] == ["21.0 ± 1.4 (2)", "-", "-", "-", "30.0", "-", "-", "-", "100, 100", "2"]
+
+
+def test_the_table_is_put_between_its_marks(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write_into(page, "| new |")
+    assert page.read_text() == f"before\n{BEGIN}\n| new |\n{END}\nafter\n"
+    page.write_text("no marks")
+    with pytest.raises(InputError, match=r"README\.md: has no lines <!-- scene_bench: begin"):
+        write_into(page, "x")
+    with pytest.raises(InputError, match=r"none\.md: cannot be read"):
+        write_into(tmp_path / "none.md", "x")
+
+
+def test_cells_of_other_settings_are_not_compared(tmp_path):
+    with pytest.raises(InputError, match="holds no cells"):
+        read_cells(tmp_path)
+    for seed, settings in ((0, "a"), (1, "b")):
+        (tmp_path / f"byol_seed{seed}").mkdir()
+        (tmp_path / f"byol_seed{seed}/cell.json").write_text(json.dumps(fake("byol", seed) | {"settings": settings}))
+    with pytest.raises(InputError, match="a: byol seed 0; b: byol seed 1"):
+        read_cells(tmp_path)
+    (tmp_path / "byol_seed1/cell.json").write_text("{")
+    with pytest.raises(InputError, match=r"cell\.json: not a readable cell"):
+        read_cells(tmp_path)
+
+
+def test_a_plot_is_drawn(bench, tmp_path):
+    out, _, _ = bench
+    plot([*read_cells(out), fake("byol", 0)], tmp_path / "plot.png")
+    picture = cv2.imread(str(tmp_path / "plot.png"))
+    assert picture.shape[1] == 1800
+    assert picture.std() > 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"epochs": 0}, "--epochs 0"), ({"photos": -1}, "--photos -1"), ({"region_photos": 2.5}, "--region-photos 2.5"),
+     ({"data": "nowhere"}, "--data nowhere: no such folder")],
+)  # fmt: skip
+def test_settings_out_of_range_are_told(data, changes, message):
+    with pytest.raises(InputError, match=message):
+        small(**({"data": data} | changes))
+
+
+def test_what_is_absent_is_named(data, tmp_path):
+    with pytest.raises(InputError, match="--stages probe: no such step"):
+        run_cell(Cell("scrl", 0), tmp_path, small(data), Run(), ["probe"])
+    with pytest.raises(InputError, match=r"method .scrll.: .*scrl"):
+        run_cell(Cell("scrll", 0), tmp_path, small(data), Run())
+    (tmp_path / "data").mkdir()
+    with pytest.raises(InputError, match="voc_scenes: absent"):
+        run_cell(Cell("scrl", 0), tmp_path, small(tmp_path / "data"), Run())
