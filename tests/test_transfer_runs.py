@@ -18,7 +18,7 @@ TRANSFER = sorted(path.name for path in (ROOT / "configs/transfer").glob("*.py")
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch):
     # laying out the text of the config, four times, is half of so short a run
-    monkeypatch.setattr("mmengine.config.config.FormatCode", lambda text, **_: (text, True))
+    monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, True))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
