@@ -15,7 +15,7 @@ class SerialVOCMetric(VOCMetric):
     """mmdet's ``VOCMetric``, counted in the run's own process.
 
     mmdet forks four workers for every threshold out of a process that holds a GPU and threads, and leaves their end to the
-    garbage collector; evaluations have been seen to wait for them for ever. Results and arguments are the same.
+    garbage collector; small runs have hung there until a signal came. Results and arguments are the same.
 
     Example:
         >>> val_evaluator = dict(type="mmsscl.SerialVOCMetric", iou_thrs=[0.5, 0.75], eval_mode="11points")
