@@ -17,7 +17,9 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=100),
     dict(type="MultiStepLR", begin=0, end=24000, by_epoch=False, milestones=[18000, 22000], gamma=0.1),
 ]
-val_evaluator = dict(iou_thrs=[0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95])
+val_evaluator = dict(
+    type="mmsscl.SerialVOCMetric", iou_thrs=[0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
+)
 test_evaluator = val_evaluator
 default_hooks = dict(
     checkpoint=dict(type="mmsscl.SafeCheckpointHook", interval=2000, max_keep_ckpts=2),

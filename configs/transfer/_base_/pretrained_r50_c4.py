@@ -6,7 +6,9 @@ it that MoCo's protocol has. Both are filled from the file of the backbone, and 
 
 _base_ = ["./pretrained_r50.py"]
 
-custom_imports = dict(imports=["mmsscl.models.roi_extractors", "mmsscl.models.detectors"])
+custom_imports = dict(
+    imports=["mmsscl.models.roi_extractors", "mmsscl.models.detectors", "mmsscl.evaluation.voc_metric"]
+)
 
 c4 = dict(
     type="mmsscl.C4FasterRCNN",
