@@ -78,7 +78,7 @@ def run_cell(
     folder = cell.folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
-        fresh = {"method": cell.method, "seed": cell.seed, "settings": settings.hash(), "stages": {}}
+        fresh: dict[str, Any] = {"method": cell.method, "seed": cell.seed, "settings": settings.hash(), "stages": {}}
         record = read_cell(folder) or fresh
         if record["settings"] != settings.hash():
             raise InputError(
