@@ -1,5 +1,4 @@
 """Photos with classes: a folder for each, or a COCO json."""
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +7,7 @@ import numpy as np
 
 from mmsscl.datasets.label_split import class_files
 from mmsscl.datasets.photo_files import PhotoFiles
-from mmsscl.engine.check_coco import check_coco
+from mmsscl.engine.check_coco import read_coco
 from mmsscl.errors import InputError
 
 
@@ -82,16 +81,7 @@ def labelled_json(file: str | os.PathLike, images: str | os.PathLike) -> Classif
         InputError: The json is faulty, or a photo is absent.
     """
     file = Path(file)
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}). Check the path.") from error
-    except ValueError as error:
-        raise InputError(f"{file}: not valid JSON ({error}). Export in COCO format.") from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list) or not content[key]:
-            raise InputError(f"{file}: has no {key!r}. A COCO json has lists images, annotations and categories.")
-    check_coco(content, file)
+    content = read_coco(file)
     photos = PhotoFiles.from_file(str(file), str(images))
     column = {category["id"]: position for position, category in enumerate(content["categories"])}
     row = {image["id"]: position for position, image in enumerate(content["images"])}
