@@ -16,7 +16,6 @@ DATASETS = _child(root.DATASETS, "mmsscl.datasets")
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, "mmsscl.datasets")
 TRANSFORMS = _child(root.TRANSFORMS, "mmsscl.datasets.transforms")
 HOOKS = _child(root.HOOKS, "mmsscl.engine")
-METRICS = _child(root.METRICS, "mmsscl.evaluation")
 OPTIMIZERS = _child(root.OPTIMIZERS, "mmsscl.engine")
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, "mmsscl.engine")
 

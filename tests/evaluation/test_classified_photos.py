@@ -55,7 +55,11 @@ def test_a_json_gives_all_classes_of_a_photo(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "is not a json file"), ("[]", "holds a list, not an object"), ('{"images": [], "annotations": []}', "has no 'images'")],
+    [
+        ("{", "is not a json file"),
+        ("[]", "holds a list, not an object"),
+        ('{"images": [], "annotations": []}', "has no 'images'"),
+    ],
 )
 def test_jsons_with_a_fault_are_told(tmp_path, text, message):
     (tmp_path / "a.json").write_text(text)
