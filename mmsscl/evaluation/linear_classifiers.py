@@ -8,7 +8,7 @@ import numpy as np
 from mmsscl.errors import InputError
 
 SVM_COSTS = (0.01, 0.1, 1.0, 10.0)
-LOGISTIC_COSTS = (0.1, 1.0, 10.0, 100.0)
+LOGISTIC_COSTS = (1.0, 10.0, 100.0, 1000.0, 10000.0)
 _FOLDS = 3
 
 

@@ -10,7 +10,7 @@ import torch
 from mmsscl.cli import main
 from mmsscl.engine.train import train
 from mmsscl.errors import InputError
-from tests.sample_runs import NARROW, ROOT, write_pretraining_config
+from tests.sample_runs import NARROW, ROOT, write_photos, write_pretraining_config
 
 SMALL = NARROW + """
 train_dataloader.update(batch_size=2)
@@ -63,7 +63,12 @@ VERBS = {
     "resume": ["train", "{config}", "--resume", "{file}"],
     "load_from": ["train", "{config}", "--cfg-options", "load_from={file}"],
     "Pretrained": ["train", "{config}", "--cfg-options", f"{INIT}.type=Pretrained", f"{INIT}.checkpoint={{file}}"],
-    "test": ["test", str(ROOT / "configs/classify/linear_r50_folder.py"), "{file}", "--work-dir", "{folder}/work"],
+    "test": [
+        "test", str(ROOT / "configs/classify/linear_r50_folder.py"), "{file}", "--work-dir", "{folder}/work",
+        "--cfg-options", "dataset_from_folders.train={labelled}", "dataset_from_folders.val={labelled}",
+    ],
+    **{verb: [verb, "{file}", "--train", "{labelled}", "--val", "{labelled}"] for verb in ("knn", "linear", "svm")},
+    "eval-regions": ["eval-regions", "{file}", "--images", "{photos}"],
     "export": ["export", "{file}", "{folder}/backbone.pth"],
     "predict": ["predict", "{config}", "{file}", "{photos}"],
     "saliency": ["saliency", "{config}", "{file}", "--estimator", "GeodesicSaliency"],
@@ -75,9 +80,10 @@ VERBS = {
 
 
 def run(verb, config, file, folder):
-    words = [
-        word.format(config=config, file=file, folder=folder, photos=config.parent / "photos") for word in VERBS[verb]
-    ]
+    places = {"photos": config.parent / "photos", "labelled": folder / "labelled"}
+    for name in ("one", "two"):
+        write_photos(places["labelled"] / name, 12, 20)
+    words = [word.format(config=config, file=file, folder=folder, **places) for word in VERBS[verb]]
     if words[0] == "train":
         words += ["--work-dir", str(folder / "work")]
     return main(words)
