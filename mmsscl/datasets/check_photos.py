@@ -3,7 +3,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
-from mmsscl.datasets.transforms.loading import LoadSceneImage
+from mmsscl.datasets.transforms.loading import read_photo
 from mmsscl.errors import UnreadableImageError
 
 _CHUNK = 16
@@ -19,7 +19,7 @@ def why_unreadable(path: str) -> str | None:
         What is wrong with it, in one line without its path; ``None`` where nothing is.
     """
     try:
-        LoadSceneImage().transform({"img_path": path})["image"].decode()
+        read_photo(path).decode()
     except UnreadableImageError as error:
         return " ".join(str(error).removeprefix(f"{path}: ").split())
     return None

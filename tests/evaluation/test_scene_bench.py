@@ -9,6 +9,8 @@ import torch
 
 from mmsscl import cli
 from mmsscl.datasets.toy_scenes import write_toy_scenes
+from mmsscl.engine.config import load_config
+from mmsscl.engine.preflight import check_config
 from mmsscl.errors import InputError
 from mmsscl.evaluation.scene_bench import METHODS, BenchSettings, Cell, run_cell
 from mmsscl.evaluation.scene_bench.cell import CellStopped, read_cell
@@ -150,20 +152,12 @@ def test_two_processes_do_not_share_a_cell(data, tmp_path):
 def test_every_methods_config_can_be_trained(data, tmp_path, method):
     settings = small(data, options=(), photos=None)
     stage = stage_of("pretrain", METHODS[method], 5, tmp_path, settings)
-    config = cli_config(tmp_path / "pretrain.py")
+    config = load_config(tmp_path / "pretrain.py")
     assert config.randomness.seed == 5
     assert config.train_cfg.max_epochs == 2
     assert config.param_scheduler[-1].end == 2
     assert [command[0] for command in stage.commands] == ["train", "export"][not METHODS[method].trains :]
-    from mmsscl.engine.preflight import check_config
-
     check_config(config)
-
-
-def cli_config(file):
-    from mmsscl.engine.config import load_config
-
-    return load_config(file)
 
 
 def test_controls_change_what_they_say(data, tmp_path):
@@ -171,7 +165,7 @@ def test_controls_change_what_they_say(data, tmp_path):
         folder = tmp_path / method
         folder.mkdir()
         stage_of("pretrain", METHODS[method], 0, folder, small(data, options=()))
-        return cli_config(folder / "pretrain.py").to_dict()
+        return load_config(folder / "pretrain.py").to_dict()
 
     plain = text("sgcl")
     step = plain["train_dataloader"]["dataset"]["pipeline"]

@@ -47,9 +47,9 @@ def stage_of(name: str, method: Method, seed: int, folder: Path, settings: Bench
         return _pretrain(method, seed, folder, settings)
     if name.startswith("detection"):
         return _detection(name, seed, folder, settings)
-    return {"knn": _classify, "linear": _classify, "regions": _regions, "saliency": _saliency}[name](
-        name, method, folder, settings
-    )
+    if name in ("knn", "linear"):
+        return _classify(name, folder, settings)
+    return {"regions": _regions, "saliency": _saliency}[name](folder, settings)
 
 
 def _device(settings: BenchSettings) -> Command:
@@ -88,7 +88,7 @@ def _pretrain(method: Method, seed: int, folder: Path, settings: BenchSettings) 
     return Stage(commands, result)
 
 
-def _classify(name: str, method: Method, folder: Path, settings: BenchSettings) -> Stage:
+def _classify(name: str, folder: Path, settings: BenchSettings) -> Stage:
     out = folder / f"{name}_scores.json"
     train, val = settings.path("caltech101", "train"), settings.path("caltech101", "val")
     command = [name, str(folder / "backbone.pth"), "--train", train, "--val", val, "--size", str(settings.size),
@@ -101,7 +101,7 @@ def _classify(name: str, method: Method, folder: Path, settings: BenchSettings) 
     return Stage([command], result)
 
 
-def _regions(name: str, method: Method, folder: Path, settings: BenchSettings) -> Stage:
+def _regions(folder: Path, settings: BenchSettings) -> Stage:
     out = folder / "regions_scores.json"
     images, boxes = settings.path("voc_scenes", "images"), settings.path("voc_scenes", "instances_val.json")
     command = ["eval-regions", str(folder / "backbone.pth"), "--images", boxes, "--root", images, "--size",
@@ -115,7 +115,7 @@ def _regions(name: str, method: Method, folder: Path, settings: BenchSettings) -
     return Stage([command], result)
 
 
-def _saliency(name: str, method: Method, folder: Path, settings: BenchSettings) -> Stage:
+def _saliency(folder: Path, settings: BenchSettings) -> Stage:
     out = folder / "saliency_scores.json"
     few = [] if settings.saliency_photos is None else ["--max-images", str(settings.saliency_photos)]
     command = ["eval-saliency", str(folder / "pretrain.py"), str(folder / "backbone.pth"), "--branch", "online",
