@@ -35,12 +35,13 @@ def paths_to_value(config: Config, name: str) -> list[str]:
     if not isinstance(value, str) or not value:
         return []
     known = {key: config.get(key) for key in config if key in KNOWN_KEYS}
-    return [path for path, leaf in _leaves(known, "") if leaf == value][:3]
+    return [path for path, leaf in leaves(known, "") if leaf == value][:3]
 
 
-def _leaves(node: Any, path: str) -> list[tuple[str, Any]]:
+def leaves(node: Any, path: str) -> list[tuple[str, Any]]:
+    """All values of a tree of dicts and lists, each with its dotted place below ``path``."""
     if isinstance(node, dict):
-        return [leaf for key in node for leaf in _leaves(node[key], f"{path}.{key}" if path else str(key))]
+        return [leaf for key in node for leaf in leaves(node[key], f"{path}.{key}" if path else str(key))]
     if isinstance(node, (list, tuple)):
-        return [leaf for index, item in enumerate(node) for leaf in _leaves(item, f"{path}.{index}")]
+        return [leaf for index, item in enumerate(node) for leaf in leaves(item, f"{path}.{index}")]
     return [(path, node)]

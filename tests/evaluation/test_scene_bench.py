@@ -1,5 +1,8 @@
+import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -109,10 +112,10 @@ def test_what_is_done_is_not_done_again(bench, data):
     assert run.verbs == []
 
 
-@pytest.mark.parametrize("stop_at", [0, 1, 3])
-def test_a_cell_goes_on_where_it_was_cut(bench, data, tmp_path, stop_at):
+@pytest.mark.parametrize(("stop_at", "status"), [(0, 75), (1, -15), (3, -2)])
+def test_a_cell_goes_on_where_it_was_cut(bench, data, tmp_path, stop_at, status):
     _, cells, whole = bench
-    stages, run, again = STAGES[:4], Run(stop_at), Run()  # the detectors' trainings take longest, and go on as any other
+    stages, run, again = STAGES[:4], Run(stop_at, status), Run()  # the detectors' trainings take longest, and go on as any other
     with pytest.raises(CellStopped, match="The same command goes on"):
         run_cell(Cell("scrl", 0), tmp_path, small(data), run, stages)
     found = run_cell(Cell("scrl", 0), tmp_path, small(data), again, stages)
@@ -122,6 +125,57 @@ def test_a_cell_goes_on_where_it_was_cut(bench, data, tmp_path, stop_at):
     results = [{name: cell["stages"][name]["result"] for name in stages} for cell in (found, cells[1])]
     assert results[0] == results[1]
     assert sorted(found["stages"][name]["begun"] for name in stages) == [1, 1, 1, 2]
+
+
+def test_a_pretraining_that_was_run_before_is_taken(bench, data, tmp_path):
+    out, cells, _ = bench
+    checkpoint = out / "scrl_seed0/pretrain/epoch_2.pth"
+    run, stages = Run(), ("pretrain", "knn")
+    cell = run_cell(Cell("scrl", 0), tmp_path, small(data), run, stages, checkpoint)
+    assert run.verbs == ["export", "knn"]
+    assert cell["stages"]["knn"]["result"] == cells[1]["stages"]["knn"]["result"]
+    about = {"file": "epoch_2.pth", "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
+    assert cell["stages"]["pretrain"]["given"] == about
+    assert "| given | 1 |" in markdown(read_cells(tmp_path))
+    again = Run()
+    run_cell(Cell("scrl", 0), tmp_path, small(data), again, stages, checkpoint)
+    assert again.verbs == []
+    with pytest.raises(InputError, match="was begun from another pretraining"):
+        run_cell(Cell("scrl", 0), out, small(data), Run(), stages, checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("method", "seed", "changes", "message"),
+    [("byol", 0, {}, r"epoch_2\.pth: was trained with model\..*the bench's is"),
+     ("scrl", 1, {}, r"randomness\.seed 0, the bench's is 1"),
+     ("scrl", 0, {"epochs": 3}, r"train_cfg\.max_epochs 2, the bench's is 3"),
+     ("scrl", 0, {"photos": 7}, r"train_dataloader\.dataset\.indices")],
+)  # fmt: skip
+def test_another_pretraining_is_not_taken(bench, data, tmp_path, method, seed, changes, message):
+    checkpoint = bench[0] / "scrl_seed0/pretrain/epoch_2.pth"
+    with pytest.raises(InputError, match=message):
+        run_cell(Cell(method, seed), tmp_path, small(data, **changes), Run(), ("pretrain",), checkpoint)
+    assert not (tmp_path / f"{method}_seed{seed}/backbone.pth").exists()
+
+
+def test_a_pretraining_that_has_not_ended_is_not_taken(bench, data, tmp_path):
+    content = torch.load(bench[0] / "scrl_seed0/pretrain/epoch_2.pth", weights_only=False)
+    content["meta"]["epoch"] = 1
+    torch.save(content, tmp_path / "early.pth")
+    with pytest.raises(InputError, match=r"early\.pth: is of epoch 1; the bench compares after epoch 2"):
+        run_cell(Cell("scrl", 0), tmp_path, small(data), Run(), ("pretrain",), tmp_path / "early.pth")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["random=a.pth"], "'random' is not a method that --methods pretrains"), (["scrl"], "--pretrained scrl: names no file"),
+     (["moco=a.pth"], "'moco' is not a method"), (["byol=a.pth", "--seeds", "0", "1"], "a checkpoint has one seed")],
+)  # fmt: skip
+def test_checkpoints_that_fit_no_cell_are_told(data, tmp_path, words, message):
+    tool = [sys.executable, str(ROOT / "tools/benchmark/scene_bench.py"), "run", "--data", str(data), "--out", str(tmp_path)]
+    run = subprocess.run([*tool, "--pretrained", *words], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr.startswith("error: --pretrained")) == (2, True)
+    assert message in run.stderr
 
 
 def test_a_step_that_fails_is_told_with_its_command(data, tmp_path):

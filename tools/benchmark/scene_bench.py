@@ -35,6 +35,8 @@ def arguments() -> argparse.Namespace:
     run.add_argument("--methods", nargs="+", choices=list(METHODS), default=["random", "byol", "scrl", "scrl_sgcl"])
     run.add_argument("--seeds", nargs="+", type=int, default=[0])
     run.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    run.add_argument("--pretrained", nargs="+", default=[], metavar="METHOD=FILE",
+                     help="checkpoints of these very pretrainings, run before, for the one seed")  # fmt: skip
     run.add_argument("--epochs", type=int, default=12)
     run.add_argument("--photos", type=int, help="so many of the pretraining photos, evenly spread (default: all)")
     run.add_argument("--detection-steps", type=int, help="of each fine-tuning (default: 1500)")
@@ -47,6 +49,19 @@ def arguments() -> argparse.Namespace:
     table.add_argument("--into", help="also put it between the marks of this Markdown file")
     table.add_argument("--plot", help="also draw it into this PNG")
     return parser.parse_args()
+
+
+def pretrained(args: argparse.Namespace) -> dict[str, str]:
+    """Checkpoints by method."""
+    given = dict(word.partition("=")[::2] for word in args.pretrained)
+    for method, file in given.items():
+        if method not in args.methods or not METHODS[method].trains:
+            raise InputError(f"--pretrained {method}={file}: {method!r} is not a method that --methods pretrains.")
+        if not file:
+            raise InputError(f"--pretrained {method}: names no file. Write {method}=FILE.")
+    if given and len(args.seeds) > 1:
+        raise InputError("--pretrained: a checkpoint has one seed. Run one of --seeds at a time.")
+    return given
 
 
 def main() -> int:
@@ -67,9 +82,10 @@ def main() -> int:
             detection_steps=args.detection_steps, region_photos=args.region_photos, saliency_photos=args.saliency_photos,
             amp=None if args.float32 else "bf16", device=args.device,
         )  # fmt: skip
+        given = pretrained(args)
         for seed in args.seeds:
             for method in args.methods:
-                run_cell(Cell(method, seed), args.out, settings, run_verb, args.stages)
+                run_cell(Cell(method, seed), args.out, settings, run_verb, args.stages, given.get(method))
         print(markdown(read_cells(args.out)))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -77,6 +93,9 @@ def main() -> int:
     except CellStopped as stopped:
         print(stopped, file=sys.stderr)
         return 75
+    except KeyboardInterrupt:
+        print("stopped. The same command goes on.", file=sys.stderr)
+        return 130
     return 0
 
 

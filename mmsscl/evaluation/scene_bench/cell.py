@@ -3,6 +3,7 @@ import fcntl
 import json
 import os
 import platform
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,13 +16,14 @@ from mmengine.logging import print_log
 
 from mmsscl.atomic_file import atomic_file
 from mmsscl.errors import InputError
+from mmsscl.evaluation.feature_network import sha256_of
 from mmsscl.evaluation.scene_bench.methods import method_of
 from mmsscl.evaluation.scene_bench.settings import STAGES, BenchSettings
 from mmsscl.evaluation.scene_bench.stages import Command, stage_of
 from mmsscl.version import __version__
 
 FILE_NAME = "cell.json"
-_TOLD_TO_STOP = 75
+_TOLD_TO_STOP = (75, -signal.SIGTERM, -signal.SIGINT)
 
 
 class Cell(NamedTuple):
@@ -41,7 +43,7 @@ class Cell(NamedTuple):
 
 
 class CellStopped(Exception):
-    """A step was told to stop (exit code 75); the same call goes on."""
+    """A step was told to stop (exit code 75, or by a signal); the same call goes on."""
 
 
 def run_cell(
@@ -50,6 +52,7 @@ def run_cell(
     settings: BenchSettings,
     run: Callable[[Command], int],
     stages: Sequence[str] = STAGES,
+    given: str | Path | None = None,
 ) -> dict[str, Any]:
     """Run what is left of a cell.
 
@@ -62,13 +65,15 @@ def run_cell(
         settings: The bench's.
         run: Runs a command line of ``mmsscl``, without its first word, and returns its exit status.
         stages: Steps to run; "pretrain" comes first always.
+        given: Checkpoint of this very pretraining, run before; its record gets the file's name and SHA-256.
 
     Returns:
         The content of ``cell.json``: ``method``, ``seed``, ``settings``, and for each step its figures, commands, seconds,
         how often it was begun, versions, device and commit.
 
     Raises:
-        InputError: The cell was run with other settings, another process works on it, or a step failed.
+        InputError: The cell was run with other settings or from another pretraining, another process works on it, a step
+            failed, or ``given`` is of another training.
         CellStopped: A step was told to stop.
     """
     unknown = [name for name in stages if name not in STAGES]
@@ -85,18 +90,21 @@ def run_cell(
                 f"{folder}: was run with other settings ({record['settings']}; now {settings.hash()}). Choose another "
                 "--out, or delete it."
             )
+        about = None if given is None else {"file": Path(given).name, "sha256": sha256_of(given)}
         for name in STAGES:
             done = record["stages"].setdefault(name, {})
+            if name == "pretrain" and given is not None and "result" in done and done.get("given") != about:
+                raise InputError(f"{folder}: was begun from another pretraining. Choose another --out, or delete it.")
             if (name not in stages and name != "pretrain") or "result" in done:
                 continue
             done["begun"] = done.get("begun", 0) + 1
             _write(folder, record)
             start = time.monotonic()
-            stage = stage_of(name, method, cell.seed, folder, settings)
+            stage = stage_of(name, method, cell.seed, folder, settings, given)
             for command in stage.commands:
                 print_log(f"{cell.method}, seed {cell.seed}: mmsscl {' '.join(command)}", logger="current")
                 status = run(command)
-                if status == _TOLD_TO_STOP:
+                if status in _TOLD_TO_STOP:
                     raise CellStopped(f"{cell.method}, seed {cell.seed}: stopped in {name}. The same command goes on.")
                 if status != 0:
                     raise InputError(
@@ -107,6 +115,8 @@ def run_cell(
                 "result": stage.result(), "commands": stage.commands, "seconds": round(time.monotonic() - start, 1),
                 "made_with": _made_with(),
             }  # fmt: skip
+            if name == "pretrain" and given is not None:
+                done["given"] = about
             _write(folder, record)
     return record
 

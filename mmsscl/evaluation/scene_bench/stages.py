@@ -14,6 +14,7 @@ from mmsscl.datasets.scene_images import SceneImages
 from mmsscl.engine.config import load_config
 from mmsscl.engine.config_keys import KNOWN_KEYS
 from mmsscl.evaluation.feature_network import quiet_logs
+from mmsscl.evaluation.scene_bench.given_pretraining import check_given
 from mmsscl.evaluation.scene_bench.methods import Method
 from mmsscl.evaluation.scene_bench.settings import BenchSettings
 from mmsscl.registry import MODELS
@@ -33,7 +34,9 @@ class Stage(NamedTuple):
     result: Callable[[], dict[str, float]]
 
 
-def stage_of(name: str, method: Method, seed: int, folder: Path, settings: BenchSettings) -> Stage:
+def stage_of(
+    name: str, method: Method, seed: int, folder: Path, settings: BenchSettings, given: str | Path | None = None
+) -> Stage:
     """One step of a cell.
 
     Args:
@@ -42,9 +45,13 @@ def stage_of(name: str, method: Method, seed: int, folder: Path, settings: Bench
         seed: Of all draws.
         folder: The cell's.
         settings: The bench's.
+        given: Checkpoint of the same pretraining, run before: "pretrain" takes it and trains nothing.
+
+    Raises:
+        InputError: The data folder lacks something, or ``given`` is of another training.
     """
     if name == "pretrain":
-        return _pretrain(method, seed, folder, settings)
+        return _pretrain(method, seed, folder, settings, given)
     if name.startswith("detection"):
         return _detection(name, seed, folder, settings)
     if name in ("knn", "linear"):
@@ -56,7 +63,7 @@ def _device(settings: BenchSettings) -> Command:
     return [] if settings.device is None else ["--device", settings.device]
 
 
-def _pretrain(method: Method, seed: int, folder: Path, settings: BenchSettings) -> Stage:
+def _pretrain(method: Method, seed: int, folder: Path, settings: BenchSettings, given: str | Path | None) -> Stage:
     config = load_config(Path(settings.configs) / "scenes" / f"{method.config}.py", dict(method.options))
     last = settings.epochs
     config.merge_from_dict({
@@ -74,6 +81,9 @@ def _pretrain(method: Method, seed: int, folder: Path, settings: BenchSettings) 
     _write_config(config, file)
     work, checkpoint = folder / "pretrain", folder / "pretrain" / f"epoch_{last}.pth"
     backbone = folder / "backbone.pth"
+    if given is not None:
+        check_given(config, given)
+        return Stage([["export", str(given), str(backbone)]], lambda: {})
     if method.trains:
         amp = [] if settings.amp is None else ["--amp", settings.amp]
         commands = [["train", str(file), "--work-dir", str(work), "--resume", *amp]]
@@ -149,9 +159,12 @@ def _detection(name: str, seed: int, folder: Path, settings: BenchSettings) -> S
         })  # fmt: skip
     file, work, out = folder / f"{name}.py", folder / name, folder / f"{name}_scores.json"
     _write_config(config, file)
+    # `test` gives the figures: training without an evaluation at its end saves a second one
+    trained = Config({key: value for key, value in config.to_dict().items() if not key.startswith("val_")})
+    _write_config(trained, folder / f"{name}_train.py")
     amp = [] if settings.amp is None else ["--amp", settings.amp]
     commands = [
-        ["train", str(file), "--work-dir", str(work), "--resume", *amp],
+        ["train", str(folder / f"{name}_train.py"), "--work-dir", str(work), "--resume", *amp],
         ["test", str(file), str(work / f"iter_{steps}.pth"), "--work-dir", str(work / "test"), "--out", str(out)],
     ]
 

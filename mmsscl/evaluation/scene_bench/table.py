@@ -145,5 +145,7 @@ def _cell(values: Sequence[float], digits: int) -> str:
 
 
 def _seconds(stage: dict[str, Any]) -> str:
-    """Of a step that was cut only the last part is known."""
+    """Of a step that was cut only the last part is known; of a pretraining that was given, nothing."""
+    if "given" in stage:
+        return "given"
     return f"{'over ' if stage.get('begun', 1) > 1 else ''}{stage['seconds']:.0f}"
