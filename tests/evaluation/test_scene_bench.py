@@ -115,7 +115,7 @@ def test_what_is_done_is_not_done_again(bench, data):
 @pytest.mark.parametrize(("stop_at", "status"), [(0, 75), (1, -15), (3, -2)])
 def test_a_cell_goes_on_where_it_was_cut(bench, data, tmp_path, stop_at, status):
     _, cells, whole = bench
-    stages, run, again = STAGES[:4], Run(stop_at, status), Run()  # the detectors' trainings take longest, and go on as any other
+    stages, run, again = STAGES[:4], Run(stop_at, status), Run()  # detectors take longest, and go on as any other training
     with pytest.raises(CellStopped, match="The same command goes on"):
         run_cell(Cell("scrl", 0), tmp_path, small(data), run, stages)
     found = run_cell(Cell("scrl", 0), tmp_path, small(data), again, stages)
