@@ -1,4 +1,5 @@
 import os
+import runpy
 import subprocess
 import sys
 
@@ -25,6 +26,19 @@ def test_help_of_every_verb_shows_an_example(verb, capsys):
     assert stop.value.code == 0
     epilog = capsys.readouterr().out.rsplit("\nexample", 1)[1]
     assert f"mmsscl {verb} " in epilog
+
+
+@pytest.mark.parametrize("tool", sorted(path.stem for path in (ROOT / "tools").glob("*.py") if path.stem != "quickstart"))
+def test_a_tool_is_its_verb(tool, monkeypatch):
+    others = {"browse_pairs": "browse", "browse_saliency": "saliency", "export_backbone": "export"}
+    verb, called = others.get(tool, tool.replace("_", "-")), []
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(cli, "main", lambda words: called.append(words) or 3)
+    monkeypatch.setattr(sys, "argv", [tool, "one", "--two"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / "tools" / f"{tool}.py"), run_name="__main__")
+    assert (stop.value.code, called) == (3, [[verb, "one", "--two"]])
+    assert verb in cli.HELP
 
 
 def test_help_lists_the_verbs_without_heavy_imports():

@@ -1,5 +1,7 @@
 """An image file in memory whose size is known before its pixels are."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -29,6 +31,7 @@ class EncodedImage:
     Args:
         data: The file's bytes.
         path: Where they came from; named in errors.
+        keep: Is handed the pixels of a full decode, where ``best_reduction`` asks for no other.
 
     Attributes:
         path: As given.
@@ -46,9 +49,10 @@ class EncodedImage:
         (756, 1008, 3)
     """
 
-    def __init__(self, data: bytes, path: str) -> None:
+    def __init__(self, data: bytes, path: str, keep: Callable[[np.ndarray], None] | None = None) -> None:
         self.path = path
         self._data = data
+        self._keep = keep
         if not data:
             raise UnreadableImageError(f"{path}: the file is empty. Fetch it again, or take it out of the data set.")
         try:
@@ -80,7 +84,7 @@ class EncodedImage:
             1, 2, 4 or 8, at most ``scale``; 1 for all but JPEG files of 2 megapixels and more, since a DCT-scaled
             decode saves little on small photos and differs slightly from a full decode.
         """
-        if self._header.format != "jpeg" or self.height * self.width < _LEAST_PIXELS_WORTH_REDUCING:
+        if not self._is_worth_reducing:
             return 1
         return max((reduction for reduction in _REDUCTION_FLAGS if reduction <= scale), default=1)
 
@@ -117,7 +121,14 @@ class EncodedImage:
             )
         if not _DECODES_RGB:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-        return _turn_upright(pixels, self._header.orientation)
+        pixels = _turn_upright(pixels, self._header.orientation)
+        if self._keep is not None and not self._is_worth_reducing:
+            self._keep(pixels)
+        return pixels
+
+    @property
+    def _is_worth_reducing(self) -> bool:
+        return self._header.format == "jpeg" and self.height * self.width >= _LEAST_PIXELS_WORTH_REDUCING
 
     def _damaged(self, detail: str) -> UnreadableImageError:
         return UnreadableImageError(

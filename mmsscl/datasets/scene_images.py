@@ -9,6 +9,7 @@ from itertools import accumulate
 import numpy as np
 from torch.utils.data import Dataset
 
+from mmsscl.datasets.decoded_photos import DecodedPhotos
 from mmsscl.datasets.photo_files import PhotoFiles
 from mmsscl.datasets.random_streams import RandomStreams
 from mmsscl.datasets.shards import PhotoShards
@@ -51,8 +52,12 @@ class SceneImages(Dataset):
         check_files: Whether to check that listed files exist; switch off for storage other than local disks.
         metainfo: Free facts about the data.
         shards: Tar files, a pattern such as ``"*.tar"`` or several, relative to ``data_root/data_prefix``.
+        keep_decoded: GB of memory in which decoded photos are kept for later epochs, shared by the workers of this process;
+            those that find no room are decoded each time. 3 bytes a pixel: 0.92 GB for 1000 photos of 640 x 480. Photos of
+            2 megapixels and more are not kept. The samples are the same whatever is kept. 0: nothing is.
 
     Attributes:
+        decoded_photos: What ``keep_decoded`` keeps; None without.
         substitutes_bad: Whether another photo takes the place of one that cannot be read; ``BadPhotosHook``, which counts
             them, switches it on. Which one is a function of (seed, epoch, index); the sample's randomness stays that of
             the index asked for, ``sample_idx`` is the photo's own, and the key ``bad_index`` tells what it stands for
@@ -81,6 +86,7 @@ class SceneImages(Dataset):
         check_files: bool = True,
         metainfo: dict | None = None,
         shards: str | Sequence[str] = (),
+        keep_decoded: float = 0,
     ) -> None:
         if sources is None:
             sources = [{"data_root": data_root, "data_prefix": data_prefix, "ann_file": ann_file, "shards": shards}]
@@ -97,6 +103,7 @@ class SceneImages(Dataset):
         self._sources = [_list_source(source, suffixes, recursive, check_files) for source in sources]
         self._starts = [0, *accumulate(len(photos) for photos in self._sources)]
         self._kept = range(self._starts[-1]) if indices is None else _kept(indices, self._starts[-1])
+        self.decoded_photos = None if keep_decoded == 0 else DecodedPhotos(len(self), keep_decoded)
 
     @property
     def metainfo(self) -> dict:
@@ -171,6 +178,7 @@ class SceneImages(Dataset):
             "sample_idx": photo,
             "epoch": epoch,
             "streams": RandomStreams(self.seed, epoch, index),
+            **({} if self.decoded_photos is None else {"decoded_photos": self.decoded_photos}),
             **more,
         }
         for transform in self.pipeline:

@@ -28,7 +28,7 @@ class WholeImages(Dataset):
     Where that data set substitutes photos that cannot be read, they are even gray ones here: nothing looks at their maps.
 
     Args:
-        dataset: ``SceneImages``, or a data set of mmengine's kind; only its paths are used.
+        dataset: ``SceneImages``, or a data set of mmengine's kind; only its paths are used, and what it keeps decoded.
         size: Side of the square in pixels.
         loader: Reads the files; default: ``LoadSceneImage()``.
     """
@@ -49,7 +49,10 @@ class WholeImages(Dataset):
             UnreadableImageError: The file is absent or damaged, and the data set does not substitute it.
         """
         try:
-            results = self.loader({"img_path": image_path(self.dataset, index)})
+            photos = getattr(self.dataset, "decoded_photos", None)
+            results = self.loader(
+                {"img_path": image_path(self.dataset, index), "sample_idx": index, "decoded_photos": photos}
+            )
             return index, squash_image(results["image"], self.size)
         except UnreadableImageError:
             if not getattr(self.dataset, "substitutes_bad", False):

@@ -18,7 +18,7 @@ from mmsscl.errors import InputError
 from mmsscl.evaluation.scene_bench import METHODS, BenchSettings, Cell, run_cell
 from mmsscl.evaluation.scene_bench.cell import CellStopped, read_cell
 from mmsscl.evaluation.scene_bench.settings import STAGES
-from mmsscl.evaluation.scene_bench.stages import stage_of
+from mmsscl.evaluation.scene_bench.stages import data_wait, stage_of
 from mmsscl.evaluation.scene_bench.table import BEGIN, COLUMNS, END, markdown, plot, read_cells, write_into
 from tests.sample_runs import ROOT, write_photos
 
@@ -99,6 +99,9 @@ def test_a_cell_holds_figures_of_all_steps(bench):
         assert all(stage["seconds"] >= 0 and stage["begun"] == 1 for stage in cell["stages"].values())
         assert cell["stages"]["knn"]["made_with"]["torch"] == torch.__version__
     assert cells[1]["stages"]["pretrain"]["result"].keys() == {"loss", "projection_std"}
+    assert 0 < cells[1]["stages"]["pretrain"]["data_wait"] < 1
+    assert cells[1]["stages"]["detection"]["data_wait"] is None, "two steps are too few to be logged"
+    assert "data_wait" not in cells[0]["stages"]["pretrain"]
     assert read_cell(out / "scrl_seed0") == json.loads(json.dumps(cells[1]))
     frozen = torch.load(out / "scrl_seed0/detection_frozen/iter_2.pth", weights_only=False)["state_dict"]
     backbone = torch.load(out / "scrl_seed0/backbone.pth", weights_only=True)["state_dict"]
@@ -188,8 +191,21 @@ def test_other_settings_are_refused(bench, data):
     out, _, _ = bench
     with pytest.raises(InputError, match="was run with other settings"):
         run_cell(Cell("scrl", 0), out, small(data, epochs=3), Run())
-    moved = small(data, device="cpu")
-    assert moved.hash() == small(data).hash(), "where it runs does not count"
+    moved = small(data, device="cpu", workers=3, keep_decoded=0.5)
+    assert moved.hash() == small(data).hash(), "where it runs, and how photos are read, does not count"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "changes", "workers", "keep"),
+    [(False, {}, 1, 4.0), (True, {}, 7, 4.0), (True, {"workers": 2, "keep_decoded": 0}, 2, 0)],
+)
+def test_photos_are_kept_decoded_and_a_gpu_gets_more_workers(data, tmp_path, monkeypatch, gpu, changes, workers, keep):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(8))
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PHYS_PAGES": 5_000_000, "SC_PAGE_SIZE": 4096}[name])
+    stage_of("pretrain", METHODS["scrl"], 0, tmp_path, small(data, options=(), **changes))
+    loader = load_config(tmp_path / "pretrain.py").train_dataloader
+    assert (loader.num_workers, loader.dataset.keep_decoded) == (workers, keep)
 
 
 def test_two_processes_do_not_share_a_cell(data, tmp_path):
@@ -233,6 +249,15 @@ def test_controls_change_what_they_say(data, tmp_path):
     assert (weights[2]["max_iou"], weights[3]["lambda_max"]) == (None, 0.0)
     assert text("sgcl_crop_only")["model"]["weigh"] is False
     assert text("sgcl_no_saliency")["custom_hooks"][1]["strength"] == 0.0
+
+
+def test_the_wait_for_data_is_a_share_of_all_steps_but_the_first_logged(tmp_path):
+    for run, rows in (("1", [(5, 9), (0.1, 1), (0.3, 1)]), ("2", [(9, 9), (0.2, 2)])):
+        (tmp_path / run / "vis_data").mkdir(parents=True)
+        lines = [{"data_time": wait, "time": time, "loss": 1.0} for wait, time in rows]
+        lines.append({"coco/bbox_mAP": 0.1, "data_time": 1, "time": 2})
+        (tmp_path / run / "vis_data/scalars.json").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert data_wait(tmp_path) == pytest.approx(0.6 / 4)
 
 
 def fake(method, seed, **results):

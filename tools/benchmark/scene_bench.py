@@ -43,6 +43,8 @@ def arguments() -> argparse.Namespace:
     run.add_argument("--region-photos", type=int, default=300)
     run.add_argument("--saliency-photos", type=int, help="default: all")
     run.add_argument("--float32", action="store_true", help="train in float32 (default: bfloat16)")
+    run.add_argument("--keep-decoded", type=float, help="GB for decoded photos (default: 4, or a quarter of the memory)")
+    run.add_argument("--workers", type=int, help="in pretraining (default: the config's; on a GPU by the number of cores)")
     run.add_argument("--device", help="of the measures (default: a GPU if there is one)")
     table = verbs.add_parser("table", help="print the table of the cells that are there")
     table.add_argument("--out", required=True)
@@ -80,7 +82,8 @@ def main() -> int:
         settings = BenchSettings(
             data=args.data, configs=str(ROOT / "configs"), epochs=args.epochs, photos=args.photos,
             detection_steps=args.detection_steps, region_photos=args.region_photos, saliency_photos=args.saliency_photos,
-            amp=None if args.float32 else "bf16", device=args.device,
+            amp=None if args.float32 else "bf16", device=args.device, keep_decoded=args.keep_decoded,
+            workers=args.workers,
         )  # fmt: skip
         given = pretrained(args)
         for seed in args.seeds:

@@ -19,7 +19,7 @@ from mmsscl.errors import InputError
 from mmsscl.evaluation.feature_network import sha256_of
 from mmsscl.evaluation.scene_bench.methods import method_of
 from mmsscl.evaluation.scene_bench.settings import STAGES, BenchSettings
-from mmsscl.evaluation.scene_bench.stages import Command, stage_of
+from mmsscl.evaluation.scene_bench.stages import Command, data_wait, stage_of
 from mmsscl.version import __version__
 
 FILE_NAME = "cell.json"
@@ -115,6 +115,8 @@ def run_cell(
                 "result": stage.result(), "commands": stage.commands, "seconds": round(time.monotonic() - start, 1),
                 "made_with": _made_with(),
             }  # fmt: skip
+            if stage.trained is not None:
+                done["data_wait"] = data_wait(stage.trained)
             if name == "pretrain" and given is not None:
                 done["given"] = about
             _write(folder, record)

@@ -1,5 +1,6 @@
 """The steps of a cell, each a command line of ``mmsscl`` that anyone can run alone, and what is read from its output."""
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -28,10 +29,12 @@ class Stage(NamedTuple):
     Attributes:
         commands: Run one after the other.
         result: Reads the figures, once they have ended.
+        trained: Work directory of the training among them.
     """
 
     commands: list[Command]
     result: Callable[[], dict[str, float]]
+    trained: Path | None = None
 
 
 def stage_of(
@@ -66,6 +69,7 @@ def _device(settings: BenchSettings) -> Command:
 def _pretrain(method: Method, seed: int, folder: Path, settings: BenchSettings, given: str | Path | None) -> Stage:
     config = load_config(Path(settings.configs) / "scenes" / f"{method.config}.py", dict(method.options))
     last = settings.epochs
+    _feed(config, settings)
     config.merge_from_dict({
         "randomness.seed": seed, "train_cfg.max_epochs": last, "param_scheduler.0.end": min(1, last - 1) or 1,
         "param_scheduler.1.begin": min(1, last - 1), "param_scheduler.1.end": last,
@@ -95,7 +99,7 @@ def _pretrain(method: Method, seed: int, folder: Path, settings: BenchSettings, 
     def result() -> dict[str, float]:
         return _last_scalars(work) if method.trains else {}
 
-    return Stage(commands, result)
+    return Stage(commands, result, work if method.trains else None)
 
 
 def _classify(name: str, folder: Path, settings: BenchSettings) -> Stage:
@@ -172,7 +176,7 @@ def _detection(name: str, seed: int, folder: Path, settings: BenchSettings) -> S
         scores = json.loads(out.read_text())
         return {"ap": 100 * scores["coco/bbox_mAP"], "ap50": 100 * scores["coco/bbox_mAP_50"]}
 
-    return Stage(commands, result)
+    return Stage(commands, result, work)
 
 
 def _fix_data(config: Config, settings: BenchSettings) -> None:
@@ -181,6 +185,16 @@ def _fix_data(config: Config, settings: BenchSettings) -> None:
         root = Path(source["data_root"])
         parts = root.parts[-2:] if root.name == "unlabeled" else root.parts[-1:]
         source["data_root"] = settings.path(*parts)
+
+
+def _feed(config: Config, settings: BenchSettings) -> None:
+    """How photos are read: samples do not depend on it."""
+    loader, memory = config.train_dataloader, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    loader.dataset.keep_decoded = min(4.0, memory / 4) if settings.keep_decoded is None else settings.keep_decoded
+    if settings.workers is not None:
+        loader.num_workers = settings.workers
+    elif torch.cuda.is_available():
+        loader.num_workers = min(12, max(1, len(os.sched_getaffinity(0)) - 1))
 
 
 def _write_config(config: Config, file: Path) -> None:
@@ -207,10 +221,27 @@ def _write_untrained(config: Config, seed: int, checkpoint: Path) -> None:
 
 def _last_scalars(work: Path) -> dict[str, float]:
     """The last loss and spread of the projections that a training logged."""
+    rows = [row for rows in _scalars(work) for row in rows]
+    return {key: row[key] for row in rows for key in ("loss", "projection_std") if key in row}
+
+
+def data_wait(work: Path) -> float | None:
+    """The share of a training's time that its steps waited for data; None where no step was logged.
+
+    Args:
+        work: Its work directory.
+    """
+    waits, times = [], []
+    for rows in _scalars(work):
+        steps = [row for row in rows if {"data_time", "time", "loss"} <= row.keys()]
+        # the first of a process has the start of the workers in it
+        for row in steps[1:] or steps:
+            waits.append(row["data_time"])
+            times.append(row["time"])
+    return sum(waits) / sum(times) if times else None
+
+
+def _scalars(work: Path) -> list[list[dict[str, float]]]:
+    """What each process of a training logged, in their order."""
     files = sorted(work.glob("*/vis_data/scalars.json"))
-    found: dict[str, float] = {}
-    for file in files:
-        for line in file.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            found |= {key: row[key] for key in ("loss", "projection_std") if key in row}
-    return found
+    return [[json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] for file in files]

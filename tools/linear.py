@@ -1,0 +1,11 @@
+"""Classify photos by logistic regression on frozen features: `mmsscl linear`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
+
+from mmsscl.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["linear", *sys.argv[1:]]))
