@@ -326,11 +326,11 @@ WORDS = [
     (["export", "{at}/absent.pth", "{at}/out.pth"], r"absent\.pth: no such file"),
     (["export", "{at}/none", "{at}/out.pth"], "is a folder"),
     (["export", "{at}/weights.pth", "{at}/out.pth"], r"weights\.pth"),
-    (["browse", "{at}/absent.py"], r"absent\.py"),
+    (["browse", "pairs", "{at}/absent.py"], r"absent\.py"),
     (["predict", "{config}", "{at}/weights.pth", "{at}/photos"], r"config|weights\.pth"),
-    (["saliency", "{config}", "{at}/weights.pth"], "SaliencyRefreshHook|estimator"),
-    (["saliency", "{config}", "--history", "{at}/absent.npz"], r"absent\.npz"),
-    (["eval-saliency", "{config}", "{at}/weights.pth", "--images", "{at}/none", "--masks", "{at}/none"], "none"),
+    (["browse", "saliency", "{config}", "{at}/weights.pth"], "SaliencyRefreshHook|estimator"),
+    (["browse", "saliency", "{config}", "--history", "{at}/absent.npz"], r"absent\.npz"),
+    (["eval", "saliency", "{config}", "{at}/weights.pth", "--images", "{at}/none", "--masks", "{at}/none"], "none"),
     (["doctor", "data", "{at}/none"], "no images"),
 ]
 
@@ -349,11 +349,12 @@ def test_wrong_words_end_in_one_line_and_status_two(place, tmp_path, monkeypatch
     assert {file: file.stat().st_mtime_ns for file in place.rglob("*")} == before
 
 
-@pytest.mark.parametrize("verb", ["train", "browse", "predict", "saliency", "eval-saliency", "test"])
+@pytest.mark.parametrize("verb", ["train", "browse pairs", "predict", "browse saliency", "eval saliency", "test"])
 def test_options_without_a_value_are_named(verb, capsys):
-    arguments = {"eval-saliency": ["--images", "a", "--masks", "b"]}.get(verb, [])
+    arguments = {"eval saliency": ["--images", "a", "--masks", "b"]}.get(verb, [])
+    photos = ["photos"] if verb == "predict" else []
     with pytest.raises(SystemExit) as stop:
-        main([verb, "config.py", "weights.pth", *(["photos"] if verb == "predict" else []), *arguments, SET, "nonsense"])
+        main([*verb.split(), "config.py", "weights.pth", *photos, *arguments, SET, "nonsense"])
     assert stop.value.code == 2
     assert "argument --cfg-options: 'nonsense' is not of the form KEY=VALUE" in capsys.readouterr().err
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mmsscl import cli
+from mmsscl.cli.program import VERBS
 from mmsscl.datasets import SceneImages
 from mmsscl.errors import InputError
 from tests.sample_runs import ROOT, write_checkpoint, write_pretraining_config
@@ -19,26 +20,49 @@ def run_tool(*arguments, cwd=None):
     return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=environment)
 
 
-@pytest.mark.parametrize("verb", list(cli.HELP))
-def test_help_of_every_verb_shows_an_example(verb, capsys):
+SUB_VERBS = {
+    "browse": ["pairs", "saliency"], "eval": ["knn", "linear", "svm", "regions", "saliency"], "bench": ["run", "table"],
+    "doctor": ["data"],
+}  # fmt: skip
+COMMANDS = [*VERBS, *(f"{verb} {sub}" for verb, subs in SUB_VERBS.items() for sub in subs)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_verb_shows_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
-        cli.main([verb, "--help"])
+        cli.main([*command.split(), "--help"])
     assert stop.value.code == 0
-    epilog = capsys.readouterr().out.rsplit("\nexample", 1)[1]
-    assert f"mmsscl {verb} " in epilog
+    said = capsys.readouterr().out
+    assert f"mmsscl {command}" in said.rsplit("\nexample", 1)[1]
+    for sub in SUB_VERBS.get(command, []):
+        assert f"\n    {sub} " in said
+
+
+@pytest.mark.parametrize("verb", ["browse", "eval", "bench"])
+def test_a_verb_that_lacks_its_second_word_says_which_there_are(verb, capsys):
+    for words in ([verb], [verb, "nonsense"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(words)
+        assert stop.value.code == 2
+        assert "WHAT" in capsys.readouterr().err
+
+
+def test_every_part_of_the_command_line_is_a_verb_or_shared():
+    files = {path.stem for path in (ROOT / "mmsscl/cli").glob("*.py")}
+    assert files == {*VERBS, "__init__", "__main__", "program", "verb_parser", "common_arguments"}
 
 
 @pytest.mark.parametrize("tool", sorted(path.stem for path in (ROOT / "tools").glob("*.py") if path.stem != "quickstart"))
 def test_a_tool_is_its_verb(tool, monkeypatch):
-    others = {"browse_pairs": "browse", "browse_saliency": "saliency", "export_backbone": "export"}
-    verb, called = others.get(tool, tool.replace("_", "-")), []
+    others = {"export_backbone": ["export"], **{name: ["eval", name] for name in ("knn", "linear", "svm")}}
+    words, called = others.get(tool, tool.split("_")), []
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(cli, "main", lambda words: called.append(words) or 3)
     monkeypatch.setattr(sys, "argv", [tool, "one", "--two"])
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(ROOT / "tools" / f"{tool}.py"), run_name="__main__")
-    assert (stop.value.code, called) == (3, [[verb, "one", "--two"]])
-    assert verb in cli.HELP
+    assert (stop.value.code, called) == (3, [[*words, "one", "--two"]])
+    assert " ".join(words) in COMMANDS
 
 
 def test_help_lists_the_verbs_without_heavy_imports():
@@ -46,7 +70,7 @@ def test_help_lists_the_verbs_without_heavy_imports():
         "print(sorted({'torch', 'mmcv', 'mmdet'} & set(sys.modules)))"  # fmt: skip
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 0, result.stderr
-    for verb in cli.HELP:
+    for verb in VERBS:
         assert verb in result.stdout
     assert result.stdout.rstrip().endswith("[]")
 

@@ -1,4 +1,4 @@
-"""Draw both views of training samples with their matched boxes, before and after augmentation: `mmsscl browse`."""
+"""Draw both views of training samples with their matched boxes, before and after augmentation: `mmsscl browse pairs`."""
 
 import sys
 from pathlib import Path
@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works
 from mmsscl.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["browse", *sys.argv[1:]]))
+    sys.exit(main(["browse", "pairs", *sys.argv[1:]]))

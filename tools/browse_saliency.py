@@ -1,4 +1,4 @@
-"""Draw saliency maps, their evolution, and where crops fall: `mmsscl saliency`."""
+"""Draw saliency maps, their evolution, and where crops fall: `mmsscl browse saliency`."""
 
 import sys
 from pathlib import Path
@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works
 from mmsscl.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["saliency", *sys.argv[1:]]))
+    sys.exit(main(["browse", "saliency", *sys.argv[1:]]))

@@ -1,4 +1,4 @@
-"""Score how well a backbone knows regions of photos, without fine-tuning: `mmsscl eval-regions`."""
+"""Score how well a backbone knows regions of photos, without fine-tuning: `mmsscl eval regions`."""
 
 import sys
 from pathlib import Path
@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works
 from mmsscl.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["eval-regions", *sys.argv[1:]]))
+    sys.exit(main(["eval", "regions", *sys.argv[1:]]))

@@ -1,4 +1,4 @@
-"""Score saliency maps of a pretraining on photos with masks or boxes: `mmsscl eval-saliency`."""
+"""Score saliency maps of a pretraining on photos with masks or boxes: `mmsscl eval saliency`."""
 
 import sys
 from pathlib import Path
@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works
 from mmsscl.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["eval-saliency", *sys.argv[1:]]))
+    sys.exit(main(["eval", "saliency", *sys.argv[1:]]))

@@ -1,4 +1,4 @@
-"""Classify photos by their nearest neighbours in frozen features: `mmsscl knn`."""
+"""Classify photos by their nearest neighbours in frozen features: `mmsscl eval knn`."""
 
 import sys
 from pathlib import Path
@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works
 from mmsscl.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["knn", *sys.argv[1:]]))
+    sys.exit(main(["eval", "knn", *sys.argv[1:]]))

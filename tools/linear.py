@@ -1,4 +1,4 @@
-"""Classify photos by logistic regression on frozen features: `mmsscl linear`."""
+"""Classify photos by logistic regression on frozen features: `mmsscl eval linear`."""
 
 import sys
 from pathlib import Path
@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works
 from mmsscl.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["linear", *sys.argv[1:]]))
+    sys.exit(main(["eval", "linear", *sys.argv[1:]]))

@@ -1,4 +1,4 @@
-"""Low-shot SVMs on frozen features of VOC07: `mmsscl svm`."""
+"""Low-shot SVMs on frozen features of VOC07: `mmsscl eval svm`."""
 
 import sys
 from pathlib import Path
@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works
 from mmsscl.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["svm", *sys.argv[1:]]))
+    sys.exit(main(["eval", "svm", *sys.argv[1:]]))

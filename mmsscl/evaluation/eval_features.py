@@ -1,4 +1,4 @@
-"""Classify photos by the features of frozen backbones: ``mmsscl knn``, ``mmsscl linear`` and ``mmsscl svm``."""
+"""Classify photos by the features of frozen backbones: ``mmsscl eval knn | linear | svm``."""
 import argparse
 import json
 import os

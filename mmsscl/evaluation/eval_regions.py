@@ -1,4 +1,4 @@
-"""How well features know regions, as a command: ``mmsscl eval-regions`` and ``tools/eval_regions.py``."""
+"""How well features know regions, as a command: ``mmsscl eval regions`` and ``tools/eval_regions.py``."""
 import argparse
 import json
 from collections.abc import Sequence

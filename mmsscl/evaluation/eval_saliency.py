@@ -1,4 +1,4 @@
-"""Score a pretraining's saliency maps: ``mmsscl eval-saliency`` and ``tools/eval_saliency.py``."""
+"""Score a pretraining's saliency maps: ``mmsscl eval saliency`` and ``tools/eval_saliency.py``."""
 import argparse
 import json
 import math

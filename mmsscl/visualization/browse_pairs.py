@@ -1,4 +1,4 @@
-"""Look at what a pretraining config feeds its model: ``mmsscl browse`` and ``tools/browse_pairs.py``."""
+"""Look at what a pretraining config feeds its model: ``mmsscl browse pairs`` and ``tools/browse_pairs.py``."""
 import argparse
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Look at saliency: ``mmsscl saliency`` and ``tools/browse_saliency.py``."""
+"""Look at saliency: ``mmsscl browse saliency`` and ``tools/browse_saliency.py``."""
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass

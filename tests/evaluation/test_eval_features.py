@@ -36,7 +36,7 @@ def place(tmp_path_factory):
 
 def run(place, *words):
     splits = ["--train", f"{place}/train", "--val", f"{place}/val"]
-    return main([words[0], f"{place}/epoch_1.pth", *splits, "--size", "32", *words[1:]])
+    return main(["eval", words[0], f"{place}/epoch_1.pth", *splits, "--size", "32", *words[1:]])
 
 
 @pytest.mark.parametrize("measure", ["knn", "linear", "svm"])
@@ -69,14 +69,14 @@ def test_svm_takes_jsons(place, tmp_path, capsys):
     for file in (train, val):
         Path(file).write_text(json.dumps(content))
     words = ["--train", train, "--val", val, "--images", images, "--size", "64"]
-    assert main(["svm", f"{place}/epoch_1.pth", *words]) == 2
+    assert main(["eval", "svm", f"{place}/epoch_1.pth", *words]) == 2
     assert "class 0: has no photo without it" in capsys.readouterr().err
     content["annotations"] = [a for a in content["annotations"] if a["image_id"] != 3 or a["category_id"] == 49]
     for file in (train, val):
         Path(file).write_text(json.dumps(content))
-    assert main(["svm", f"{place}/epoch_1.pth", *words]) == 0
+    assert main(["eval", "svm", f"{place}/epoch_1.pth", *words]) == 0
     assert "svm: 8 labelled photos, 8 classified, 2 classes" in capsys.readouterr().out
-    assert main(["knn", f"{place}/epoch_1.pth", "--train", train, "--val", val]) == 2
+    assert main(["eval", "knn", f"{place}/epoch_1.pth", "--train", train, "--val", val]) == 2
     assert "no such folder. Give one that holds a folder" in capsys.readouterr().err
 
 

@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def test_files_to_tables(run: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "new" / "scores.json"
-    command = ["eval-regions", run["checkpoint"], run["backbone"], "--images", run["images"], "--coco", run["json"]]
+    command = ["eval", "regions", run["checkpoint"], run["backbone"], "--images", run["images"], "--coco", run["json"]]
     command += [*SMALL, "--random", "--max-images", "5", "--corloc-size", "96", "--out", out]
     assert cli.main([*map(str, command)]) == 0
     table = capsys.readouterr().out
@@ -68,7 +68,7 @@ def test_files_to_tables(run: dict[str, Path], tmp_path: Path, capsys: pytest.Ca
 
 
 def scores(run: dict[str, Path], out: Path, *words: str) -> dict:
-    command = ["eval-regions", run["checkpoint"], "--images", run["images"], *SMALL, "--out", out, *words]
+    command = ["eval", "regions", run["checkpoint"], "--images", run["images"], *SMALL, "--out", out, *words]
     assert cli.main([*map(str, command)]) == 0
     report: dict = json.loads(out.read_text())
     return report
@@ -100,7 +100,7 @@ def test_options_reach_what_they_name(run: dict[str, Path], tmp_path: Path, caps
 
 def test_bad_input(run: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     def message(*words: str | Path, checkpoint: Path = run["checkpoint"], images: Path = run["images"]) -> str:
-        assert cli.main(["eval-regions", *map(str, (checkpoint, "--images", images, *SMALL, *words))]) == 2
+        assert cli.main(["eval", "regions", *map(str, (checkpoint, "--images", images, *SMALL, *words))]) == 2
         return capsys.readouterr().err
 
     (tmp_path / "empty").mkdir()

@@ -82,7 +82,7 @@ def same_rows(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None
 
 def test_masks_give_a_table_and_a_json(run: dict[str, Path], capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     out = tmp_path / "new" / "scores.json"
-    command = ["eval-saliency", run["config"], run["checkpoint"], "--images", run["images"], "--masks", run["masks"]]
+    command = ["eval", "saliency", run["config"], run["checkpoint"], "--images", run["images"], "--masks", run["masks"]]
     assert cli.main([*map(str, command), *EXTRACT, "--out", str(out)]) == 0
     table = capsys.readouterr().out
     report = json.loads(out.read_text())
@@ -123,7 +123,8 @@ def test_scores_that_no_photo_has_are_null(run: dict[str, Path], tmp_path: Path,
     (tmp_path / "masks").mkdir()
     for index in range(5):
         cv2.imwrite(str(tmp_path / "masks" / f"{index}.png"), np.full((96, 96), 255, np.uint8))
-    command = ["eval-saliency", run["config"], run["checkpoint"], "--images", run["images"], "--masks", tmp_path / "masks"]
+    command = ["eval", "saliency", run["config"], run["checkpoint"], "--images", run["images"]]
+    command += ["--masks", tmp_path / "masks"]
     assert cli.main([*map(str, command), *EXTRACT, "--out", str(tmp_path / "scores.json")]) == 0
 
     def refuse(constant: str) -> None:
@@ -213,7 +214,7 @@ def test_short_names_tell_files_apart(files: list[str], names: list[str]) -> Non
 
 def test_files_that_do_not_fit(run: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     def message(checkpoint: Path = run["checkpoint"], masks: Path = run["masks"], *more: Any) -> str:
-        line = ["eval-saliency", run["config"], checkpoint, "--images", run["images"], "--masks", masks, *EXTRACT, *more]
+        line = ["eval", "saliency", run["config"], checkpoint, "--images", run["images"], "--masks", masks, *EXTRACT, *more]
         assert cli.main([str(word) for word in line]) == 2
         return capsys.readouterr().err
 

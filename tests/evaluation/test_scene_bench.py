@@ -75,7 +75,7 @@ class Run:
         self.stop_at, self.status = stop_at, status
 
     def __call__(self, command):
-        self.verbs.append(command[0])
+        self.verbs.append(command[1] if command[0] == "eval" else command[0])
         return self.status if len(self.verbs) - 1 == self.stop_at else cli.main(command)
 
 
@@ -89,7 +89,7 @@ def bench(data, tmp_path_factory):
 
 def test_a_cell_holds_figures_of_all_steps(bench):
     out, cells, run = bench
-    measures = ["export", "knn", "linear", "eval-regions", "eval-saliency", "train", "test", "train", "test"]
+    measures = ["export", "knn", "linear", "regions", "saliency", "train", "test", "train", "test"]
     assert run.verbs == [*measures, "train", *measures]
     for cell in cells:
         assert list(cell["stages"]) == list(STAGES)

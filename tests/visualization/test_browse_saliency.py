@@ -278,7 +278,8 @@ def test_checkpoints_and_stores_are_drawn_beside_each_other(run: dict[str, Path]
     """By the command line, with positional arguments between the options."""
     folder, out = run["folder"], tmp_path / "out"
     shutil.copytree(folder, tmp_path / "b", ignore=shutil.ignore_patterns("photos"))
-    line = ["saliency", run["config"], folder / "epoch_1.pth", "--store", folder / "store.bin", folder / "epoch_2.pth"]
+    line = ["browse", "saliency", run["config"], folder / "epoch_1.pth", "--store", folder / "store.bin"]
+    line.append(folder / "epoch_2.pth")
     line += ["--draws", 0, "--store", tmp_path / "b" / "store.bin", "--number", 2, "--device", "cpu", "--out", out]
     assert cli.main([str(word) for word in [*line, tmp_path / "b" / "epoch_1.pth"]]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["contact_sheet.png", "saliency_000000.png", "saliency_000003.png"]

@@ -67,13 +67,16 @@ VERBS = {
         "test", str(ROOT / "configs/classify/linear_r50_folder.py"), "{file}", "--work-dir", "{folder}/work",
         "--cfg-options", "dataset_from_folders.train={labelled}", "dataset_from_folders.val={labelled}",
     ],
-    **{verb: [verb, "{file}", "--train", "{labelled}", "--val", "{labelled}"] for verb in ("knn", "linear", "svm")},
-    "eval-regions": ["eval-regions", "{file}", "--images", "{photos}"],
+    **{
+        f"eval {verb}": ["eval", verb, "{file}", "--train", "{labelled}", "--val", "{labelled}"]
+        for verb in ("knn", "linear", "svm")
+    },
+    "eval regions": ["eval", "regions", "{file}", "--images", "{photos}"],
     "export": ["export", "{file}", "{folder}/backbone.pth"],
     "predict": ["predict", "{config}", "{file}", "{photos}"],
-    "saliency": ["saliency", "{config}", "{file}", "--estimator", "GeodesicSaliency"],
-    "eval-saliency": [
-        "eval-saliency", "{config}", "{file}", "--estimator", "GeodesicSaliency", "--images", "{photos}",
+    "browse saliency": ["browse", "saliency", "{config}", "{file}", "--estimator", "GeodesicSaliency"],
+    "eval saliency": [
+        "eval", "saliency", "{config}", "{file}", "--estimator", "GeodesicSaliency", "--images", "{photos}",
         "--masks", "{photos}",
     ],
 }  # fmt: skip
@@ -92,7 +95,7 @@ def run(verb, config, file, folder):
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_a_file_with_code_is_refused_and_not_run(config, evil, tmp_path, capsys, monkeypatch, verb):
     file, target = evil
-    if verb == "eval-saliency":
+    if verb == "eval saliency":
         monkeypatch.setattr("mmsscl.evaluation.eval_saliency.masked_photos", lambda *_: None)
     assert run(verb, config, file, tmp_path) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]

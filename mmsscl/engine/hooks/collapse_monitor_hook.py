@@ -48,17 +48,19 @@ SYMPTOMS = (
     Symptom(
         "saliency_trust", "least_trust", False,
         "the saliency maps are nearly flat (mean trust {value:.3f} below {limit:g}), so they hardly guide anything. Look "
-        "at them (mmsscl saliency CONFIG CHECKPOINT); try more warmup_epochs, another estimator, or a larger image_size.",
+        "at them (mmsscl browse saliency CONFIG CHECKPOINT); try more warmup_epochs, another estimator, or a larger "
+        "image_size.",
     ),
     Symptom(
         "saliency_border", "most_border", True,
         "{value:.0%} of the saliency lies in the maps' outermost cells (above {limit:.0%}): they may be inside out or show "
-        "what padding does. Look at them (mmsscl saliency CONFIG CHECKPOINT); try another estimator or more warmup_epochs.",
+        "what padding does. Look at them (mmsscl browse saliency CONFIG CHECKPOINT); try another estimator or more "
+        "warmup_epochs.",
     ),
     Symptom(
         "saliency_centre", "most_centre", True,
         "the saliency maps hardly differ from a Gaussian at the image's centre (correlation {value:.2f} above {limit:g}): "
-        "crops follow the photographer, not the image. Look at them (mmsscl saliency CONFIG CHECKPOINT); try more "
+        "crops follow the photographer, not the image. Look at them (mmsscl browse saliency CONFIG CHECKPOINT); try more "
         "warmup_epochs, a larger image_size, or another estimator.",
     ),
 )  # fmt: skip

@@ -39,7 +39,8 @@ class SaliencyRefreshHook(Hook):
     ``saliency_store.<host name>.bin``, so that they may share one work directory. Training
     itself is left untouched: modes, BatchNorm statistics and random states are those of a run without the hook.
 
-    ``saliency_history.npz`` beside it keeps the maps of a few images at every refresh, for ``mmsscl saliency --history``.
+    ``saliency_history.npz`` beside it keeps the maps of a few images at every refresh, for
+    ``mmsscl browse saliency --history``.
 
     A new run keeps the store that a former one left in its work directory as ``saliency_store.previous.bin``, with a
     warning; one that was there under this name is lost.

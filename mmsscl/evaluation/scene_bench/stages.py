@@ -105,7 +105,7 @@ def _pretrain(method: Method, seed: int, folder: Path, settings: BenchSettings, 
 def _classify(name: str, folder: Path, settings: BenchSettings) -> Stage:
     out = folder / f"{name}_scores.json"
     train, val = settings.path("caltech101", "train"), settings.path("caltech101", "val")
-    command = [name, str(folder / "backbone.pth"), "--train", train, "--val", val, "--size", str(settings.size),
+    command = ["eval", name, str(folder / "backbone.pth"), "--train", train, "--val", val, "--size", str(settings.size),
                "--cache", str(folder / "features"), "--out", str(out), *_device(settings)]  # fmt: skip
 
     def result() -> dict[str, float]:
@@ -118,7 +118,7 @@ def _classify(name: str, folder: Path, settings: BenchSettings) -> Stage:
 def _regions(folder: Path, settings: BenchSettings) -> Stage:
     out = folder / "regions_scores.json"
     images, boxes = settings.path("voc_scenes", "images"), settings.path("voc_scenes", "instances_val.json")
-    command = ["eval-regions", str(folder / "backbone.pth"), "--images", boxes, "--root", images, "--size",
+    command = ["eval", "regions", str(folder / "backbone.pth"), "--images", boxes, "--root", images, "--size",
                str(settings.size), "--min-size", "16", "--max-images", str(settings.region_photos), "--out", str(out),
                *_device(settings)]  # fmt: skip
 
@@ -132,7 +132,7 @@ def _regions(folder: Path, settings: BenchSettings) -> Stage:
 def _saliency(folder: Path, settings: BenchSettings) -> Stage:
     out = folder / "saliency_scores.json"
     few = [] if settings.saliency_photos is None else ["--max-images", str(settings.saliency_photos)]
-    command = ["eval-saliency", str(folder / "pretrain.py"), str(folder / "backbone.pth"), "--branch", "online",
+    command = ["eval", "saliency", str(folder / "pretrain.py"), str(folder / "backbone.pth"), "--branch", "online",
                "--images", settings.path("ecssd", "images"), "--masks", settings.path("ecssd", "masks"),
                "--estimator", "GeodesicSaliency", "--image-size", "224", "--map-size", "14", "--out", str(out), *few,
                *_device(settings)]  # fmt: skip
