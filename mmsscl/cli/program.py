@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # names of files need not be text
             stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser()
+    parser = build_parser()
     options = parser.parse_args(arguments)
     if options.verb is None:
         parser.print_help()
@@ -75,7 +75,8 @@ def _without_worker_traceback(text: str) -> str:
     return text
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs; a verb's own arguments are added when it is asked for."""
     from mmsscl.version import __version__
 
     parser = argparse.ArgumentParser(prog="mmsscl", description=DESCRIPTION, epilog="mmsscl VERB --help shows examples.")
