@@ -159,6 +159,6 @@ def _alone(folder: Path) -> Iterator[None]:
 def _made_with() -> dict[str, str]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     return {
-        "mmsscl": __version__, "commit": commit_of_checkout(), "torch": torch.__version__, "python": platform.python_version(),
-        "device": device,
+        "mmsscl": __version__, "commit": commit_of_checkout(), "torch": torch.__version__,
+        "python": platform.python_version(), "device": device,
     }  # fmt: skip

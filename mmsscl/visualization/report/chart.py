@@ -58,7 +58,7 @@ class Chart:
 
 
 def number(value: float) -> str:
-    """A number for people: four digits, "-" where it is none.
+    """A number for people: four digits, six next to one, "-" where it is none.
 
     Example:
         >>> number(0.00029368), number(12345.6), number(float("nan"))
@@ -68,7 +68,9 @@ def number(value: float) -> str:
         return "-"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.4g}"
+    short = f"{value:.4g}"
+    # a momentum of .999997 is no 1
+    return f"{value:.6g}" if float(short) in (1.0, -1.0) else short
 
 
 def draw(chart: Chart) -> tuple[str, dict[str, Any]]:
@@ -153,6 +155,9 @@ def _thinned(series: Series) -> Series:
         span = range(bucket * count // _BUCKETS, (bucket + 1) * count // _BUCKETS)
         finite = [index for index in span if math.isfinite(series.values[index])]
         # a span without a number stays a gap
-        kept |= {min(finite, key=series.values.__getitem__), max(finite, key=series.values.__getitem__)} if finite else {span[0]}
+        kept |= {each(finite, key=series.values.__getitem__) for each in (min, max)} if finite else {span[0]}
     order = sorted(kept)
-    return Series(*([values[index] for index in order] for values in (series.iterations, series.epochs, series.values)))  # type: ignore[arg-type]
+    return Series(
+        [series.iterations[index] for index in order], [series.epochs[index] for index in order],
+        [series.values[index] for index in order],
+    )  # fmt: skip

@@ -43,16 +43,16 @@ def charts_of(run: Run) -> dict[str, list[Chart]]:
     limits = limits_of(run.config)
     sections: dict[str, list[Chart]] = {}
     losses = [name for name in train if "loss" in name]
-    sections["Loss"] = _grouped("Loss", train, losses)
-    sections["Accuracy"] = [*_probes(run), *_validation(run)]
     lr, momentum = _named(train, "lr"), [name for name in train if name.startswith("momentum")]
     schedule = _grouped("Learning rate", train, lr) + _grouped("Momentum of the moving average", train, momentum)
+    accuracy = [name for name in train if name.split(".")[-1] in ("acc", "accuracy")]
+    shown = _losses(train, losses) + _probes(run) + _validation(run) + _grouped("Accuracy in training", train, accuracy)
+    sections["Learning"] = shown + schedule
     speed, speed_names = _speed(run, train)
-    rest = [name for name in train if name not in {*losses, *lr, *momentum, *speed_names}]
+    rest = [name for name in train if name not in {*losses, *accuracy, *lr, *momentum, *speed_names}]
     watched = [name for name in rest if any(name.endswith(symptom.figure) for symptom in SYMPTOMS)]
     watched += [name for name in rest if name not in watched and name.endswith(("boxes_per_image", *_SHARES))]
     sections["Monitors"] = [_monitor(name, train[name], limits) for name in watched]
-    sections["Learning rate and momentum"] = schedule
     sections["Speed and memory"] = speed
     sections["Other figures"] = [Chart(name, {name: train[name]}) for name in rest if name not in watched]
     for charts in sections.values():
@@ -63,13 +63,20 @@ def charts_of(run: Run) -> dict[str, list[Chart]]:
 
 
 def _grouped(title: str, figures: Mapping[str, Series], names: list[str]) -> list[Chart]:
-    """One chart for the names, or several where they are more than a chart takes; with one of several losses the total's
-    and the terms' scales would hide each other in no case that we know."""
+    """One chart for the names, or several where they are more than a chart takes."""
     parts = [names[start : start + MOST_SERIES] for start in range(0, len(names), MOST_SERIES)]
     return [
         Chart(title if len(parts) == 1 else f"{title} ({number} of {len(parts)})", {name: figures[name] for name in part})
         for number, part in enumerate(parts, 1)
     ]
+
+
+def _losses(figures: Mapping[str, Series], names: list[str]) -> list[Chart]:
+    """A total of one term is that term, whose line would hide it."""
+    terms = [name for name in names if name != "loss"]
+    if len(terms) == 1 and "loss" in figures and figures["loss"].values == figures[terms[0]].values:
+        names = terms
+    return _grouped("Loss", figures, names)
 
 
 def _named(figures: Iterable[str], word: str) -> list[str]:
@@ -98,7 +105,17 @@ def _probes(run: Run) -> list[Chart]:
 
 def _validation(run: Run) -> list[Chart]:
     figures = {name: series for name, series in run.figures("val").items() if name not in ("time", "data_time", "memory")}
-    return _grouped("Validation", figures, list(figures))
+    found = []
+    # a validation at the end only is no curve: it stands among the results
+    for family in dict.fromkeys(map(_family, figures)):
+        members = [name for name, series in figures.items() if _family(name) == family and len(series.values) > 1]
+        found += _grouped(f"Validation: {family}", figures, members)
+    return found
+
+
+def _family(name: str) -> str:
+    """``coco/bbox`` of ``coco/bbox_mAP_50``, ``accuracy`` of ``accuracy/top1``."""
+    return name.split("_")[0] if "_" in name else name.split("/")[0]
 
 
 def _speed(run: Run, train: Mapping[str, Series]) -> tuple[list[Chart], list[str]]:
@@ -109,7 +126,8 @@ def _speed(run: Run, train: Mapping[str, Series]) -> tuple[list[Chart], list[str
     if images is not None and time.values:
         rate = [images / value if value > 0 else math.nan for value in time.values]
         speed = Series(time.iterations, time.epochs, rate)
-        charts.append(Chart("Throughput", {"images/s": speed}, "images/s", (0.0, 0.0), note=f"{images} images an iteration."))
+        note = f"{images} images an iteration."
+        charts.append(Chart("Throughput", {"images/s": speed}, "images/s", (0.0, 0.0), note=note))
     elif time.values:
         charts.append(Chart("Time of an iteration", {"time": time}, "s", (0.0, 0.0)))
     if wait.values and wait.iterations == time.iterations:
@@ -119,4 +137,6 @@ def _speed(run: Run, train: Mapping[str, Series]) -> tuple[list[Chart], list[str
         charts.append(Chart("Data wait", {"data wait": waits}, "%", (0.0, 5.0), note=note))
     if memory.values:
         charts.append(Chart("GPU memory", {"memory": memory}, "MB", (0.0, 0.0)))
-    return charts, names
+    refreshes = [name for name in train if name.endswith("_seconds")]
+    charts += [Chart(name, {name: train[name]}, "s", (0.0, 0.0)) for name in refreshes]
+    return charts, names + refreshes

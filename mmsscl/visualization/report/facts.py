@@ -62,14 +62,26 @@ def headline(run: Run) -> list[Fact]:
         count = run.images_per_iteration
         facts.append(Fact("Device", device or "CPU", f"{count} images an iteration" if count else ""))
     if dataset:
-        where = dataset.get("data_root") or dataset.get("ann_file") or _dict(dataset.get("dataset")).get("data_root") or ""
-        facts.append(Fact("Data", str(dataset.get("type", "")).rsplit(".", 1)[-1], str(where)))
-    commit = told.get("commit", "")
-    torch = told.get("PyTorch", "")
-    version = told.get("mmsscl")
-    more = ", ".join(part for part in (f"commit {commit}" if commit else "", f"PyTorch {torch}" if torch else "") if part)
-    facts.append(Fact("mmsscl", version or "version not logged", more))
+        facts.append(Fact("Data", str(dataset.get("type", "")).rsplit(".", 1)[-1], _places(dataset)))
+    if "mmsscl" in told:
+        facts.append(Fact("mmsscl", told["mmsscl"], f"commit {told.get('commit', 'unknown')}"))
+    if "PyTorch" in told:
+        facts.append(Fact("PyTorch", told["PyTorch"], f"MMEngine {told['MMEngine']}" if "MMEngine" in told else ""))
     return facts
+
+
+def _places(dataset: dict[str, Any]) -> str:
+    """Where a data set's photos are."""
+    inner = _dict(dataset.get("dataset"))
+    sources = [source for source in dataset.get("sources") or [] if isinstance(source, dict)]
+    found = []
+    for source in sources or [dataset, inner]:
+        prefix = source.get("data_prefix") or source.get("data_root") or source.get("ann_file") or ""
+        prefix = "" if isinstance(prefix, dict) else str(prefix)
+        root = str(source.get("data_root") or "")
+        found.append(prefix if prefix.startswith(("/", root)) else f"{root}/{prefix}")
+    images = str(_dict(dataset.get("data_prefix")).get("img", ""))
+    return ", ".join(dict.fromkeys(place for place in found if place)) or images
 
 
 def _scores(run: Run) -> list[Fact]:
@@ -81,12 +93,16 @@ def _scores(run: Run) -> list[Fact]:
         more = f"{lost} of {len(values)} logged values not finite" if lost else f"from {number(values[0])}"
         found.append(Fact("Loss", number(values[-1]), more, "bad" if lost else ""))
     collapse = next(symptom for symptom in SYMPTOMS if symptom.limit == "least_std")
-    for name, series in train.items():
-        if name.endswith(collapse.figure) and series.finite:
-            value = fmean(series.finite[-_LAST_ROWS:])
-            well = value >= limits[collapse.limit]
-            told = "healthy" if well else "collapsed"
-            found.append(Fact(name, number(value), f"{told} (limit {limits[collapse.limit]:g})", "good" if well else "bad"))
+    spreads = {
+        name: fmean(series.finite[-_LAST_ROWS:])
+        for name, series in train.items() if name.endswith(collapse.figure) and series.finite
+    }  # fmt: skip
+    if spreads:
+        # of a model with several the worst
+        name = min(spreads, key=spreads.__getitem__)
+        well = spreads[name] >= limits[collapse.limit]
+        told = f"{'healthy' if well else 'collapsed'} (limit {limits[collapse.limit]:g})"
+        found.append(Fact(name, number(spreads[name]), told, "good" if well else "bad"))
     scores = {**run.figures("probe"), **run.figures("val")}
     for name, series in list(scores.items())[:1]:
         if series.finite:

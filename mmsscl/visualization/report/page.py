@@ -1,5 +1,6 @@
 """The page: every part of a report as HTML, escaped, in one file."""
 import json
+import math
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
@@ -13,6 +14,7 @@ from mmsscl.visualization.report.read_run import Run
 from mmsscl.visualization.report.results import ScoreTable
 
 _MOST_BAD_PHOTOS = 20
+_WIDE, _WIDE_ASPECT, _MOST_NARROW = ' class="wide"', 2.6, 3
 # the page must not reach out, whatever gets into it
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
@@ -105,10 +107,10 @@ def _resumes(run: Run) -> str:
         trained = [row.iteration for row in process.rows if row.kind == "train"]
         begun = "-" if not trained else "anew" if process.log.resumed_at is None else f"iteration {process.log.resumed_at:,}"
         reached = f"{trained[-1]:,}" if trained else "did not train"
-        lost = f"{process.lost} logged rows" if process.lost else ""
+        lost = f"{process.lost} logged row{'s' * (process.lost > 1)}" if process.lost else ""
         rows.append([process.name, begun, reached, str(process.duration), lost])
-    text = "<p>Dotted lines in the charts show where the run was resumed. What a process did after the checkpoint that a later "
-    text += "one began from was done again, and is not drawn.</p>"
+    text = "<p>Dotted lines in the charts show where the run was resumed. What a process did after the checkpoint that a "
+    text += "later one began from was done again, and is not drawn.</p>"
     return _section("Starts", text + _table(["process", "began from", "last logged", "duration", "not drawn"], rows))
 
 
@@ -119,9 +121,9 @@ def _gallery(gallery: Gallery) -> str:
     else:
         text = f"<p>{escape(gallery.text)}</p>"
     pictures = "".join(
-        f'<figure><img src="{picture.address}" width="{picture.size[0]}" height="{picture.size[1]}" tabindex="0" '
-        f'alt="{escape(f"{gallery.title}, {picture.caption}", quote=True)}"><figcaption>{escape(picture.caption)}</figcaption>'
-        "</figure>" for picture in gallery.pictures
+        f'<figure{_WIDE if picture.size[0] > _WIDE_ASPECT * picture.size[1] else ""}><img src="{picture.address}" width="{picture.size[0]}" height="{picture.size[1]}" tabindex="0" '
+        f'alt="{escape(f"{gallery.title}, {picture.caption}", quote=True)}">'
+        f"<figcaption>{escape(picture.caption)}</figcaption></figure>" for picture in gallery.pictures
     )  # fmt: skip
     return _section(gallery.title, f'{text}<div class="pictures">{pictures}</div>')
 
@@ -137,7 +139,11 @@ def _results(tables: Sequence[ScoreTable]) -> str:
         else:
             rows = [[key, number(value)] for key, value in table.rows[""].items()]
             parts.append(f"<h3>{escape(table.name)}</h3>{_table(['score', ''], rows, numbers=True)}")
-    return _section("Results", f'<div class="results">{"".join(f"<div>{part}</div>" for part in parts)}</div>') if parts else ""
+    cards = "".join(
+        f"<div{_WIDE if len(table.columns) > _MOST_NARROW and any(table.rows) else ''}>{part}</div>"
+        for table, part in zip(tables, parts, strict=True)
+    )
+    return _section("Results", f'<div class="results">{cards}</div>') if parts else ""
 
 
 def _warnings(run: Run) -> str:
@@ -148,9 +154,9 @@ def _warnings(run: Run) -> str:
         more = f"<li>... and {len(photos) - _MOST_BAD_PHOTOS:,} more</li>" if len(photos) > _MOST_BAD_PHOTOS else ""
         items = "".join(f"<li>{escape(line)}</li>" for line in photos[:_MOST_BAD_PHOTOS])
         parts.append(f"<h3>{len(photos):,} photos could not be read</h3><ul>{items}{more}</ul>")
-    if left:
-        parts.append(f'<p class="note">{left} notices of mmengine about itself are left out.</p>')
-    return _section("Warnings", "".join(parts) or "<p>None in the log.</p>")
+    text = "" if parts else "<p>None in the log.</p>"
+    notice = f'<p class="note">{left} notices of mmengine about itself are left out.</p>' if left else ""
+    return _section("Warnings", text + "".join(parts) + notice)
 
 
 def _warning(warned: Warned) -> list[str]:
@@ -161,8 +167,9 @@ def _figures(run: Run) -> str:
     rows = []
     for kind in ("train", "probe", "val"):
         for name, series in run.figures(kind).items():
-            ends = [series.values[0], series.values[-1], *((min(series.finite), max(series.finite)) if series.finite else ())]
-            rows.append([name, *map(number, ends), *([""] * (4 - len(ends))), str(len(series.values))])
+            finite = series.finite or [math.nan]
+            ends = (series.values[0], series.values[-1], min(finite), max(finite))
+            rows.append([name, *map(number, ends), str(len(series.values))])
     if not rows:
         return ""
     head = ["figure", "first", "last", "lowest", "highest", "rows"]
@@ -175,7 +182,8 @@ def _environment(run: Run) -> str:
     rows = [[name, value] for name, value in facts.items()]
     if not rows:
         return ""
-    return _section("Versions", f"<details><summary>Environment of the newest process</summary>{_table(['', ''], rows)}</details>")
+    table = _table(["", ""], rows)
+    return _section("Versions", f"<details><summary>Environment of the newest process</summary>{table}</details>")
 
 
 def _config(run: Run) -> str:

@@ -129,8 +129,8 @@ def _saliency(run: Run, config: Config, number: int) -> Iterator[Picture]:
     else:
         indices = spread_indices(len(dataset), number)
         columns = _columns_of_checkpoints(run, config, [dataset.path(int(index)) for index in indices])
-        if store.is_file():
-            columns.append(column_of_store(str(store), "guides the crops", dataset, indices))
+        if not columns and store.is_file():
+            columns = [column_of_store(str(store), "store", dataset, indices)]
     if not columns:
         raise InputError(f"{run.folder} holds neither {history.name} nor a checkpoint, so there are no maps yet.")
     for index, pixels in zip(indices, draw_photos(dataset, indices, columns, draws=0), strict=True):

@@ -115,8 +115,8 @@ def read_run(work_dir: str | Path) -> Run:
         inside = sorted({str(path.parents[1].relative_to(folder)) for path in folder.glob("*/*/vis_data")} - {"."})
         hint = f" Runs inside it: {', '.join(inside[:5])}." if inside else ""
         raise InputError(
-            f"work_dir {folder}: holds no logs (a folder such as 20250131_120000 with a .log or vis_data/scalars.json).{hint}"
-            " Give the folder that mmsscl train wrote its logs to (its --work-dir)."
+            f"work_dir {folder}: holds no logs (a folder such as 20250131_120000 with a .log or vis_data/scalars.json)."
+            f"{hint} Give the folder that mmsscl train wrote its logs to (its --work-dir)."
         )
     trainers = [process for process in processes if process.trained]
     begun = [_begun(process, trainers[:number]) for number, process in enumerate(trainers)]

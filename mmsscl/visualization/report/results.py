@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from mmsscl.errors import InputError
+from mmsscl.visualization.report.read_run import Run
 
 _MOST_FILES = 24
 _MOST_BYTES = 4 << 20
-_OF_NO_RESULT = ("time", "data_time")
+_REMEDY = "Give jsons that mmsscl test, knn, linear, svm, ... wrote (--out)."
+_OF_NO_RESULT = ("time", "data_time", "memory")
 
 
 @dataclass
@@ -34,8 +36,8 @@ class ScoreTable:
 def find_results(work_dir: Path, given: Sequence[str] = ()) -> list[ScoreTable]:
     """The score files below a work dir, and those given.
 
-    Read are: metrics of ``mmsscl test`` (a dictionary of numbers), and the files of ``--out`` of ``mmsscl knn``, ``linear``,
-    ``svm``, ``eval-regions`` and ``eval-saliency``, which SceneBench keeps as ``*_scores.json``. Other jsons are passed over.
+    Read are: metrics of ``mmsscl test`` (a dictionary of numbers), and what the measures of frozen features and maps write
+    with ``--out``, which SceneBench keeps as ``*_scores.json``. Other jsons are passed over.
 
     Args:
         work_dir: Searched at any depth; the logged figures (``vis_data``) are no results.
@@ -53,15 +55,27 @@ def find_results(work_dir: Path, given: Sequence[str] = ()) -> list[ScoreTable]:
             table = _read(path, path.name)
             found = [] if table is None else [table]
         else:
-            raise InputError(f"--results {path}: no such file or folder. Give jsons of mmsscl test, knn, linear, ... (--out).")
+            raise InputError(f"--results {path}: no such file or folder. {_REMEDY}")
         if not found:
-            raise InputError(f"--results {path}: holds no scores. Give jsons of mmsscl test, knn, linear, svm, ... (--out).")
+            raise InputError(f"--results {path}: holds no scores. {_REMEDY}")
         tables += found
     return tables
 
 
+def last_validation(run: Run) -> list[ScoreTable]:
+    """The scores of a training's last validation, each the last that was logged."""
+    figures = {name: series for name, series in run.figures("val").items() if name not in _OF_NO_RESULT}
+    if not figures:
+        return []
+    at = max(series.iterations[-1] for series in figures.values())
+    row = {name: series.values[-1] for name, series in figures.items()}
+    return [ScoreTable(f"last validation, iteration {at:,}", {"": row})]
+
+
 def _search(folder: Path) -> list[ScoreTable]:
-    files = sorted(file for file in folder.rglob("*.json") if "vis_data" not in file.parts and file.is_file())
+    files = [file for file in folder.rglob("*.json") if "vis_data" not in file.parts and file.is_file()]
+    # of equal scores the one with the shortest way to it is kept
+    files.sort(key=lambda file: (len(file.parts), file))
     tables = [_read(file, str(file.relative_to(folder))) for file in files]
     found = [table for table in tables if table is not None]
     # mmengine keeps the metrics of a test beside its log too

@@ -8,7 +8,7 @@ from mmsscl.visualization.report.curves import charts_of
 from mmsscl.visualization.report.page import page
 from mmsscl.visualization.report.pictures import galleries_of
 from mmsscl.visualization.report.read_run import read_run
-from mmsscl.visualization.report.results import find_results
+from mmsscl.visualization.report.results import find_results, last_validation
 
 
 def write_report(
@@ -37,7 +37,7 @@ def write_report(
     if photos < 0:
         raise InputError(f"--photos {photos}: give a number from 0 (no pictures).")
     run = read_run(work_dir)
-    tables = find_results(run.folder, results)
+    tables = last_validation(run) + find_results(run.folder, results)
     file = Path(out).expanduser() if out is not None else run.folder / "report.html"
     if file.is_dir():
         raise InputError(f"--out {file}: is a folder. Name the html file to write.")
