@@ -8,7 +8,7 @@ from typing import Any
 
 from mmsscl.visualization.report.chart import Chart, draw, number
 from mmsscl.visualization.report.facts import Fact, Warned, bad_photos, headline, warnings_of
-from mmsscl.visualization.report.pictures import Gallery
+from mmsscl.visualization.report.pictures import Gallery, Picture
 from mmsscl.visualization.report.progress import progress_of
 from mmsscl.visualization.report.read_run import Run
 from mmsscl.visualization.report.results import ScoreTable
@@ -120,12 +120,16 @@ def _gallery(gallery: Gallery) -> str:
         text = f'<p class="problem">{escape(head + gallery.problem)}</p>'
     else:
         text = f"<p>{escape(gallery.text)}</p>"
-    pictures = "".join(
-        f'<figure{_WIDE if picture.size[0] > _WIDE_ASPECT * picture.size[1] else ""}><img src="{picture.address}" width="{picture.size[0]}" height="{picture.size[1]}" tabindex="0" '
-        f'alt="{escape(f"{gallery.title}, {picture.caption}", quote=True)}">'
-        f"<figcaption>{escape(picture.caption)}</figcaption></figure>" for picture in gallery.pictures
-    )  # fmt: skip
+    pictures = "".join(_picture(gallery.title, picture) for picture in gallery.pictures)
     return _section(gallery.title, f'{text}<div class="pictures">{pictures}</div>')
+
+
+def _picture(title: str, picture: Picture) -> str:
+    width, height = picture.size
+    wide = _WIDE if width > _WIDE_ASPECT * height else ""
+    label, caption = escape(f"{title}, {picture.caption}", quote=True), escape(picture.caption)
+    image = f'<img src="{picture.address}" width="{width}" height="{height}" tabindex="0" alt="{label}">'
+    return f"<figure{wide}>{image}<figcaption>{caption}</figcaption></figure>"
 
 
 def _results(tables: Sequence[ScoreTable]) -> str:

@@ -109,7 +109,8 @@ def test_missing_folders_and_folders_without_logs_are_told(tmp_path: Path) -> No
 
 def test_warnings_that_differ_in_numbers_are_one_and_mmengines_are_left_out(tmp_path: Path) -> None:
     lines = [
-        line(1, "loss: the loss is nan in iteration 7", "WARNING"), line(3, "loss: the loss is nan in iteration 9", "WARNING"),
+        line(1, "loss: the loss is nan in iteration 7", "WARNING"),
+        line(3, "loss: the loss is nan in iteration 9", "WARNING"),
         line(2, "disk full", "ERROR"), line(4, '"FileClient" will be deprecated in future.', "WARNING"),
     ]  # fmt: skip
     write_process(tmp_path, "20250131_120000", [train_row(1)], lines)
@@ -125,7 +126,7 @@ def test_warnings_that_differ_in_numbers_are_one_and_mmengines_are_left_out(tmp_
 def test_every_figure_has_a_chart_and_only_one(tmp_path: Path) -> None:
     names = ["loss", "loss_a", "s0.loss_cls", "lr", "base_lr", "momentum_target", "time", "data_time", "memory", "acc",
              "projection_std", "local_positive_cosine", "boxes_per_image", "grad_norm", "saliency_seconds"]  # fmt: skip
-    row = {name: 0.5 for name in names}
+    row = dict.fromkeys(names, 0.5)
     write_process(tmp_path, "20250131_120000", [train_row(1, **row), train_row(2, **(row | {"grad_norm": math.inf}))])
     sections = charts_of(read_run(tmp_path))
     drawn = [name for charts in sections.values() for chart in charts for name in chart.series]
