@@ -91,8 +91,8 @@ def complexity_of(config: Config, size: tuple[int, int] = (224, 224)) -> Complex
             found = get_model_complexity_info(model.backbone, shape, show_table=False, show_arch=False)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(
-            f"--shape {size[0]} {size[1]}: the backbone does not take such an image ({error}). Give the size that it is made "
-            "for."
+            f"--shape {size[0]} {size[1]}: the backbone does not take such an image ({error}). Give the size that it is "
+            "made for."
         ) from error
     return Complexity(type(model).__name__, parts, shape, int(found["flops"]), int(found["activations"]))
 
