@@ -1,7 +1,6 @@
 """Which figures of a run share a chart, and what a healthy one looks like."""
 import math
 from collections.abc import Iterable, Mapping
-from inspect import signature
 from typing import Any
 
 from mmsscl.engine.hooks.collapse_monitor_hook import SYMPTOMS, CollapseMonitorHook
@@ -21,15 +20,12 @@ _NOTES = {
 }
 
 
-def limits_of(config: Mapping[str, Any]) -> dict[str, float]:
-    """The limits of the run's ``CollapseMonitorHook``, or its defaults."""
-    hooks = [*(config.get("default_hooks") or {}).values(), *(config.get("custom_hooks") or [])]
-    known = signature(CollapseMonitorHook).parameters
+def limits_of(hooks: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The limits of the ``CollapseMonitorHook`` among the configs of a run's hooks, or its defaults."""
     limits = dict(CollapseMonitorHook().limits)
     for hook in hooks:
-        if isinstance(hook, Mapping) and str(hook.get("type")).rsplit(".", 1)[-1] == CollapseMonitorHook.__name__:
-            given = {key: value for key, value in hook.items() if key in known and key in limits}
-            limits |= {key: float(value) for key, value in given.items() if isinstance(value, int | float)}
+        if str(hook.get("type")).rsplit(".", 1)[-1] == CollapseMonitorHook.__name__:
+            limits |= {key: float(value) for key, value in hook.items() if key in limits and isinstance(value, int | float)}
     return limits
 
 
@@ -40,11 +36,11 @@ def charts_of(run: Run) -> dict[str, list[Chart]]:
     section claims is shown under "Other figures", so that nothing logged is hidden.
     """
     train = run.figures("train")
-    limits = limits_of(run.config)
+    limits = limits_of(run.hooks)
     sections: dict[str, list[Chart]] = {}
     losses = [name for name in train if "loss" in name]
     lr, momentum = _named(train, "lr"), [name for name in train if name.startswith("momentum")]
-    schedule = _grouped("Learning rate", train, lr) + _grouped("Momentum of the moving average", train, momentum)
+    schedule = _grouped("Learning rate", train, lr, (0.0, 0.0)) + _grouped("Momentum of the moving average", train, momentum)
     accuracy = [name for name in train if name.split(".")[-1] in ("acc", "accuracy")]
     shown = _losses(train, losses) + _probes(run) + _validation(run) + _grouped("Accuracy in training", train, accuracy)
     sections["Learning"] = shown + schedule
@@ -62,13 +58,17 @@ def charts_of(run: Run) -> dict[str, list[Chart]]:
     return {title: charts for title, charts in sections.items() if charts}
 
 
-def _grouped(title: str, figures: Mapping[str, Series], names: list[str]) -> list[Chart]:
+def _grouped(
+    title: str, figures: Mapping[str, Series], names: list[str], domain: tuple[float, float] | None = None
+) -> list[Chart]:
     """One chart for the names, or several where they are more than a chart takes."""
     parts = [names[start : start + MOST_SERIES] for start in range(0, len(names), MOST_SERIES)]
     return [
-        Chart(title if len(parts) == 1 else f"{title} ({number} of {len(parts)})", {name: figures[name] for name in part})
-        for number, part in enumerate(parts, 1)
-    ]
+        Chart(
+            title if len(parts) == 1 else f"{title} ({number} of {len(parts)})", {name: figures[name] for name in part},
+            domain=domain,
+        ) for number, part in enumerate(parts, 1)
+    ]  # fmt: skip
 
 
 def _losses(figures: Mapping[str, Series], names: list[str]) -> list[Chart]:

@@ -42,9 +42,9 @@ class Warned(NamedTuple):
 
 def headline(run: Run) -> list[Fact]:
     """What one wants to know first. A fact that nothing tells is left out."""
-    config, told = run.config, run.newest.log.facts
-    model, loader = _dict(config.get("model")), _dict(config.get("train_dataloader"))
-    backbone, dataset = _dict(model.get("backbone")), _dict(loader.get("dataset"))
+    told = run.newest.log.facts
+    model, backbone = run.settings("model"), run.settings("model", "backbone")
+    dataset = run.settings("train_dataloader", "dataset")
     progress = progress_of(run)
     of = f" of {progress.planned:,}" if progress.planned is not None else ""
     facts = [Fact("Progress", f"{progress.done:,}{of} {progress.unit}", progress.told, "good" if progress.ended else "")]
@@ -72,20 +72,23 @@ def headline(run: Run) -> list[Fact]:
 
 def _places(dataset: dict[str, Any]) -> str:
     """Where a data set's photos are."""
-    inner = _dict(dataset.get("dataset"))
-    sources = [source for source in dataset.get("sources") or [] if isinstance(source, dict)]
+    sources = dataset.get("sources")
+    places = sources if isinstance(sources, list) and sources else [dataset, dataset.get("dataset")]
     found = []
-    for source in sources or [dataset, inner]:
+    for source in places:
+        if not isinstance(source, dict):
+            continue
         prefix = source.get("data_prefix") or source.get("data_root") or source.get("ann_file") or ""
         prefix = "" if isinstance(prefix, dict) else str(prefix)
         root = str(source.get("data_root") or "")
         found.append(prefix if prefix.startswith(("/", root)) else f"{root}/{prefix}")
-    images = str(_dict(dataset.get("data_prefix")).get("img", ""))
+    prefix = dataset.get("data_prefix")
+    images = str(prefix.get("img", "")) if isinstance(prefix, dict) else ""
     return ", ".join(dict.fromkeys(place for place in found if place)) or images
 
 
 def _scores(run: Run) -> list[Fact]:
-    train, limits = run.figures("train"), limits_of(run.config)
+    train, limits = run.figures("train"), limits_of(run.hooks)
     found = []
     if "loss" in train:
         values = train["loss"].values
@@ -99,7 +102,7 @@ def _scores(run: Run) -> list[Fact]:
     }  # fmt: skip
     if spreads:
         # of a model with several the worst
-        name = min(spreads, key=spreads.__getitem__)
+        name = min(spreads, key=lambda name: (round(spreads[name], 3), len(name)))
         well = spreads[name] >= limits[collapse.limit]
         told = f"{'healthy' if well else 'collapsed'} (limit {limits[collapse.limit]:g})"
         found.append(Fact(name, number(spreads[name]), told, "good" if well else "bad"))
@@ -137,10 +140,6 @@ def bad_photos(run: Run) -> list[str]:
     if not file.is_file():
         return []
     return [line.replace("\t", ": ") for line in file.read_text("utf-8", errors="surrogateescape").splitlines() if line]
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _span(span: timedelta) -> str:

@@ -65,11 +65,11 @@ def galleries_of(run: Run, number: int = 4) -> list[Gallery]:
         One gallery a section. What keeps a section from being drawn (photos that are gone, no checkpoint) stands in its
         ``problem``.
     """
-    dataset = (run.config.get("train_dataloader") or {}).get("dataset") or {}
+    dataset = run.settings("train_dataloader", "dataset")
     if number < 1 or not str(dataset.get("type")).endswith("SceneImages"):
         return []
     config = Config(run.config, filename=str(run.config_file))
-    hooks = [str(hook.get("type")).rsplit(".", 1)[-1] for hook in run.config.get("custom_hooks") or []]
+    hooks = [str(hook.get("type")).rsplit(".", 1)[-1] for hook in run.hooks]
     galleries = [_gallery(
         "Matched boxes", "What the model is fed: each photo with its two crops, and the two views with the boxes that are "
         "matched across them, before and after augmentation. Boxes of one colour show the same place.",

@@ -22,8 +22,7 @@ class Progress(NamedTuple):
 
 def progress_of(run: Run) -> Progress:
     """Compare what a run did with what its config asks for."""
-    loop = run.config.get("train_cfg")
-    loop = loop if isinstance(loop, dict) else {}
+    loop = run.settings("train_cfg")
     iterations = max((row.iteration for row in run.rows if row.kind == "train"), default=0)
     epochs = [row.epoch for row in run.rows if row.epoch is not None]
     by_epoch = bool(epochs) or "max_epochs" in loop

@@ -82,11 +82,24 @@ class Run:
         """The figures of one kind of row ("train", "probe", "val") by name."""
         return series_of(self.rows, kind)
 
+    def settings(self, *keys: str) -> dict[str, Any]:
+        """A dictionary of the config, by its key and those above it; empty where there is none."""
+        found: Any = self.config
+        for key in keys:
+            found = found.get(key) if isinstance(found, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def hooks(self) -> list[dict[str, Any]]:
+        """The configs of its hooks, default and custom ones."""
+        custom = self.config.get("custom_hooks")
+        every = [*self.settings("default_hooks").values(), *(custom if isinstance(custom, list) else [])]
+        return [hook for hook in every if isinstance(hook, dict)]
+
     @property
     def images_per_iteration(self) -> int | None:
         """Of all processes together; None: the config does not tell."""
-        loader = self.config.get("train_dataloader")
-        size = loader.get("batch_size") if isinstance(loader, dict) else None
+        size = self.settings("train_dataloader").get("batch_size")
         count = self.newest.log.facts.get("GPU number", "1")
         return size * int(count) if isinstance(size, int) and size > 0 and count.isdecimal() else None
 

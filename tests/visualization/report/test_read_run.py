@@ -10,6 +10,7 @@ from mmsscl.errors import InputError
 from mmsscl.visualization.report.chart import MOST_SERIES, Chart, Mark, draw, number
 from mmsscl.visualization.report.curves import charts_of, limits_of
 from mmsscl.visualization.report.facts import bad_photos, headline, warnings_of
+from mmsscl.visualization.report.pictures import galleries_of
 from mmsscl.visualization.report.progress import progress_of
 from mmsscl.visualization.report.read_run import read_run
 from mmsscl.visualization.report.read_scalars import Row, Series, join_rows, read_scalars
@@ -138,9 +139,9 @@ def test_every_figure_has_a_chart_and_only_one(tmp_path: Path) -> None:
 
 
 def test_limits_come_from_the_runs_hook() -> None:
-    config = {"default_hooks": {"a": {"type": "mmsscl.CollapseMonitorHook", "least_std": 0.6, "unknown": 1}, "b": None}}
-    assert limits_of(config)["least_std"] == 0.6
-    assert limits_of({})["least_std"] == 0.3
+    hook = {"type": "mmsscl.CollapseMonitorHook", "least_std": 0.6, "unknown": 1}
+    assert limits_of([{"type": "TimerHook"}, hook])["least_std"] == 0.6
+    assert limits_of([])["least_std"] == 0.3
 
 
 def test_the_headline_says_collapse_and_values_that_are_no_numbers(tmp_path: Path) -> None:
@@ -202,3 +203,18 @@ def test_scores_are_found_and_other_jsons_are_not(tmp_path: Path) -> None:
         find_results(tmp_path, [str(tmp_path / "absent.json")])
     with pytest.raises(InputError, match="holds no scores"):
         find_results(tmp_path, [str(tmp_path / "other.json")])
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["model = None\ntrain_cfg = 3\ntrain_dataloader = [1]\ncustom_hooks = 'x'\ndefault_hooks = None", "custom_hooks = [None]",
+     "train_dataloader = dict(batch_size='x', dataset=dict(type='A', sources=[1], data_prefix=3))", "x = (", ""],
+)  # fmt: skip
+def test_any_config_can_be_told_of(tmp_path: Path, config: str) -> None:
+    write_process(tmp_path, "20250131_120000", [train_row(1, projection_std=0.5)])
+    (tmp_path / "20250131_120000" / "vis_data" / "config.py").write_text(config)
+    run = read_run(tmp_path)
+    assert bool(run.config_problem) == (config == "x = (")
+    assert {fact.name for fact in headline(run)} >= {"Progress", "Loss", "projection_std"}
+    assert charts_of(run)
+    assert galleries_of(run) == []

@@ -141,12 +141,14 @@ def test_curves_alone_where_photos_and_checkpoints_are_gone(work_dir: Path, tmp_
     moved = tmp_path / "moved"
     shutil.copytree(work_dir, moved, ignore=shutil.ignore_patterns("*.pth", "last_checkpoint", "*.npz", "*.bin"))
     for config in moved.rglob("config.py"):
-        config.write_text(config.read_text().replace(str(work_dir.parent / "photos"), str(tmp_path / "gone")))
+        text = config.read_text().replace(str(work_dir.parent / "photos"), str(tmp_path / "gone"))
+        config.write_text(f"{text}\nnote = {NASTY!r}\n")
     sections = Reader(write_report(moved, photos=1).read_text("utf-8")).sections
     assert "gone" in sections["Matched boxes"]
     assert "Not drawn" in sections["Saliency"]
     assert "holds no checkpoint" in sections["Feature colours"]
     assert (moved / "report.html").is_file()
+    assert f"note = {NASTY!r}" in sections["Config"]
     (next(iter(sorted(moved.glob("2*")))) / "vis_data" / "config.py").unlink()
     assert "Matched boxes" not in Reader(write_report(moved, photos=0).read_text("utf-8")).sections
 
