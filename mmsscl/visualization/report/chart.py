@@ -109,8 +109,9 @@ def draw(chart: Chart) -> tuple[str, dict[str, Any]]:
     for tick in ticks:
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{number(tick)}</text>')
-    steps = [tick for tick in MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]).tick_values(first, last) if first <= tick <= last]
-    for tick in steps:
+    for tick in MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]).tick_values(first, last):
+        if not first <= tick <= last:
+            continue
         anchor = "end" if x(tick) > WIDTH - 30 else "middle"
         parts.append(f'<text class="tick" x="{x(tick):.1f}" y="{HEIGHT - 10}" text-anchor="{anchor}">{tick:,.0f}</text>')
     for at in chart.resumes:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from mmsscl import cli_report
+from mmsscl.checkout import commit_of_checkout
 from mmsscl.engine.train import train
 from mmsscl.errors import InputError
 from mmsscl.visualization.report import write_report
@@ -95,7 +96,7 @@ def test_the_page_holds_what_the_run_has(report: Path) -> None:
     assert "Not drawn" not in "".join(read.sections.values())
     sources = [str(attributes.get("src")) for tag, attributes in read.tags if tag == "img"]
     assert sum(source.startswith("data:image/jpeg") for source in sources) == 6
-    assert "commit" in report.read_text("utf-8")
+    assert f">commit {commit_of_checkout() or 'unknown'}<" in report.read_text("utf-8")
     assert f"coco/{NASTY}" in read.sections["Results"]
     assert "photos/\\udcff<b>.jpg: is damaged" in read.sections["Warnings"]
 
