@@ -208,7 +208,8 @@ def test_scores_are_found_and_other_jsons_are_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "config",
     ["model = None\ntrain_cfg = 3\ntrain_dataloader = [1]\ncustom_hooks = 'x'\ndefault_hooks = None",
-     "custom_hooks = [None]", "train_dataloader = dict(batch_size='x', dataset=dict(type='A', sources=[1], data_prefix=3))", "x = (", ""],
+     "custom_hooks = [None]",
+     "train_dataloader = dict(batch_size='x', dataset=dict(type='A', sources=[1], data_prefix=3))", "x = (", ""],
 )  # fmt: skip
 def test_any_config_can_be_told_of(tmp_path: Path, config: str) -> None:
     write_process(tmp_path, "20250131_120000", [train_row(1, projection_std=0.5)])
