@@ -64,6 +64,7 @@ setup(
     keywords="self-supervised learning, object detection, computer vision, OpenMMLab",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=("mmsscl", "mmsscl.*")),
+    package_data={"mmsscl.visualization.report": ["page.css", "page.js"]},
     # The OpenMMLab family is an extra: a dependency would install the continuation over OpenMMLab's own packages,
     # whose files have the same names. `import mmsscl` says what is missing.
     install_requires=[

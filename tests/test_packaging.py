@@ -89,6 +89,7 @@ def test_wheel_carries_modules_and_configs(wheel: zipfile.ZipFile) -> None:
     assert carried
     assert carried <= names
     assert {"mmsscl/.mim/model-index.yml", "mmsscl/.mim/tools/train.py"} <= names
+    assert {"mmsscl/visualization/report/page.css", "mmsscl/visualization/report/page.js"} <= names
     assert not [name for name in names if name.startswith(("tests", "configs", "tools")) or "__pycache__" in name]
     (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
     assert "mmsscl = mmsscl.cli:main" in wheel.read(entry_points).decode()

@@ -1,5 +1,6 @@
 """``--cfg-options KEY=VALUE``."""
 import argparse
+import ast
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +8,10 @@ from mmengine.config import DictAction
 
 
 class KeyValueAction(DictAction):
-    """mmengine's ``DictAction``, which says what is wrong with a word that has no ``=``."""
+    """mmengine's ``DictAction``, which says what is wrong with a word that has no ``=``, and takes dictionaries.
+
+    A value with braces is a Python literal: ``visualizer.vis_backends=[{'type':'TensorboardVisBackend'}]``.
+    """
 
     def __call__(
         self,
@@ -26,3 +30,13 @@ class KeyValueAction(DictAction):
         if wrong:
             raise argparse.ArgumentError(self, f"{wrong[0]!r} is not of the form KEY=VALUE, e.g. model.type=SCRL")
         super().__call__(parser, namespace, values, option_string)
+
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:
+        if "{" not in val:
+            return DictAction._parse_iterable(val)
+        try:
+            return ast.literal_eval(val)
+        except (ValueError, SyntaxError):
+            # braces of a format string or a pattern
+            return DictAction._parse_iterable(val)

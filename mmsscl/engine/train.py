@@ -14,6 +14,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import mmsscl.registry  # noqa: F401  the scope mmsscl exists from here on
+from mmsscl.checkout import commit_of_checkout
 from mmsscl.engine.checkpoints.atomic_backend import install_atomic_saving
 from mmsscl.engine.checkpoints.find_checkpoint import check_whole, newest_checkpoint
 from mmsscl.engine.config import load_config
@@ -25,6 +26,7 @@ from mmsscl.engine.pair_data import complete_pair_data
 from mmsscl.engine.preflight import check_config, explain_build_error
 from mmsscl.errors import InputError
 from mmsscl.rank_errors import failing_together
+from mmsscl.version import __version__
 from mmsscl.zoo.safe_load import install_safe_loader, is_remote
 
 _MMENGINE_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
@@ -74,6 +76,8 @@ def train(
             raise InputError(f"config {config}: has no {key}, so there is nothing to train. Set it, or use tools/test.py.")
     resumes_newest = (bool(settings.get("resume")) and settings.get("load_from") is None) or resume == "auto"
     runner = build_runner(settings, launcher)
+    # mmsscl report reads this line
+    runner.logger.info(f"mmsscl {__version__}, commit {commit_of_checkout() or 'unknown'}")
     try:
         with build_errors_explained():
             if resumes_newest:

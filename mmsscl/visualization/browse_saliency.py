@@ -89,18 +89,18 @@ def main(args: argparse.Namespace) -> int:
     device = pick_device(args.device)
     work_dir = config.get("work_dir") or Path("work_dirs") / Path(args.config).stem
     out = writable_folder(args.out or Path(work_dir) / "saliency")
-    dataset = _training_data(config, args.images)
+    dataset = training_data(config, args.images)
     columns: list[MapColumn] = []
     if args.history is not None:
         history = read_history(args.history, dataset_fingerprint(dataset))
         rows = spread_indices(len(history.indices), args.number or len(history.indices))
         indices = history.indices[rows]
-        columns.extend(_from_history(history, rows))
+        columns.extend(columns_of_history(history, rows))
     else:
         indices = spread_indices(len(dataset), args.number or _NUMBER)
     paths = [dataset.path(int(index)) for index in indices]
     for store, name in zip(args.store, short_names(args.store), strict=True):
-        columns.append(_from_store(store, name, dataset, indices))
+        columns.append(column_of_store(store, name, dataset, indices))
     if args.checkpoints:
         extraction = extraction_of(config, args.estimator)
         estimator = build_estimator(extraction)
@@ -150,7 +150,16 @@ def draw_photos(dataset: SceneImages, indices: np.ndarray, columns: list[MapColu
         yield above(rows)
 
 
-def _training_data(config: Config, images: str | None) -> SceneImages:
+def training_data(config: Config, images: str | None = None) -> SceneImages:
+    """The photos of a pretraining config, with its pipeline.
+
+    Args:
+        config: A pretraining config.
+        images: A folder of other photos to take; None: the config's own.
+
+    Raises:
+        InputError: The config has no training data, or other data than ``SceneImages``.
+    """
     dataset_config = (config.get("train_dataloader") or {}).get("dataset")
     if dataset_config is None:
         raise InputError(f"config {config.filename}: has no train_dataloader.dataset. Give a pretraining config.")
@@ -166,14 +175,26 @@ def _training_data(config: Config, images: str | None) -> SceneImages:
     return dataset
 
 
-def _from_history(history: SaliencyHistory, rows: np.ndarray) -> list[MapColumn]:
+def columns_of_history(history: SaliencyHistory, rows: np.ndarray) -> list[MapColumn]:
+    """Maps of every refresh that a history holds, of the photos in some of its rows."""
     return [
         MapColumn(f"after epoch {epoch}", maps[rows] / np.float32(255), history.trust[epoch][rows] / np.float32(255))
         for epoch, maps in history.maps.items()
     ]
 
 
-def _from_store(path: str, name: str, dataset: SceneImages, indices: np.ndarray) -> MapColumn:
+def column_of_store(path: str, name: str, dataset: SceneImages, indices: np.ndarray) -> MapColumn:
+    """Maps of photos from a run's store.
+
+    Args:
+        path: Of the ``saliency_store.bin``.
+        name: What to call it in pictures.
+        dataset: That the store is for.
+        indices: Which photos.
+
+    Raises:
+        InputError: The store is for another data set, damaged, or empty.
+    """
     store = SaliencyStore.open(path, dataset_fingerprint(dataset))
     if store.version == 0:
         raise InputError(f"--store {path}: is empty, no refresh has filled it yet. Train past the warm-up first.")

@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import torch
 from mmengine.logging import print_log
 
 from mmsscl.atomic_file import atomic_file
+from mmsscl.checkout import commit_of_checkout
 from mmsscl.errors import InputError
 from mmsscl.evaluation.feature_network import sha256_of
 from mmsscl.evaluation.scene_bench.methods import method_of
@@ -159,19 +159,6 @@ def _alone(folder: Path) -> Iterator[None]:
 def _made_with() -> dict[str, str]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     return {
-        "mmsscl": __version__, "commit": _commit(), "torch": torch.__version__, "python": platform.python_version(),
-        "device": device,
+        "mmsscl": __version__, "commit": commit_of_checkout(), "torch": torch.__version__,
+        "python": platform.python_version(), "device": device,
     }  # fmt: skip
-
-
-def _commit() -> str:
-    """The commit of this checkout, with a plus where files differ; empty outside a checkout."""
-    root = Path(__file__).resolve().parents[3]
-    try:
-        found = [
-            subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
-            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        ]
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return found[0] + ("+" if found[1] else "")

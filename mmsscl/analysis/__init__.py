@@ -1,0 +1,1 @@
+"""What ``tools/analysis`` runs: plots of logs, costs of models, t-SNE of features."""
