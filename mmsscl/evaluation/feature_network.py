@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmsscl.engine.config import load_config
 from mmsscl.errors import InputError
-from mmsscl.file_hash import sha256_of
+from mmsscl.zoo.file_hash import sha256_of
 from mmsscl.zoo.key_difference import compare_keys
 from mmsscl.zoo.read_backbone import StoredBackbone, build_backbone, read_backbone
 from mmsscl.zoo.safe_load import load_checkpoint, state_dict_of

@@ -8,8 +8,8 @@ import torch
 
 from mmsscl.atomic_file import atomic_file
 from mmsscl.errors import InputError
-from mmsscl.file_hash import sha256_of
 from mmsscl.version import __version__
+from mmsscl.zoo.file_hash import sha256_of
 from mmsscl.zoo.key_difference import compare_keys
 from mmsscl.zoo.read_backbone import BRANCH_PREFIXES, StoredBackbone, build_backbone, read_backbone
 

@@ -1,4 +1,4 @@
-"""The hash of a file."""
+"""Which file a file is."""
 import hashlib
 from pathlib import Path
 
