@@ -109,6 +109,10 @@ def find(name: str, entries: dict[str, Entry]) -> Entry:
     """
     if name in entries:
         return entries[name]
+    by_file = {entry.file_name.rpartition(".")[0]: known for known, entry in entries.items() if entry.weights is not None}
+    exact = [by_file[name]] if name in by_file else []
     parts = [known for known in entries if name.lower() in known.lower()]
-    hint = did_you_mean(near_names(name, entries, cutoff=0.6) or parts[:3], "`mmsscl zoo list` shows all names.")
+    hint = did_you_mean(
+        exact or parts[:3] or near_names(name, entries, cutoff=0.6), "`mmsscl zoo list` shows all names."
+    )
     raise InputError(f"{name}: no such model. {hint}")

@@ -39,11 +39,12 @@ def _use(entry: Entry) -> list[str]:
     trust = " --allow-unverified" if entry.sha256 is None and "pinned" not in _weights(entry) else ""
     depth = str(entry.metadata.get("Backbone", "")).rpartition("-")[2]
     shape = f", depth={depth}" if depth.isdigit() else ""
+    config = "configs/transfer/faster_rcnn_r50_fpn_syncbn_1x_coco.py" if depth == "50" else "CONFIG"
     return [
         "in an mmdet config (batch norm must train: configs/transfer/ shows how):",
         f"  model = dict(backbone=dict(type='ResNet'{shape}, init_cfg=dict(type='Pretrained', checkpoint=PATH)))",
-        "with our transfer configs:",
-        "  mmsscl train configs/transfer/faster_rcnn_r50_fpn_syncbn_1x_coco.py --cfg-options \\",
+        "on the command line:",
+        f"  mmsscl train {config} --cfg-options \\",
         f"      model.backbone.init_cfg.checkpoint=$(mmsscl zoo download {entry.name}{trust})",
     ]
 

@@ -106,7 +106,7 @@ def _entry(
     weights, sha256, config = text("Weights"), text("SHA256"), text("Config")
     if config is not None and escapes(config):
         raise MetafileError(place, f"{key}.Config", f"{config!r} leads out of the folder. Give a path inside it.")
-    _check_weights(weights, sha256, place, key)
+    _check_weights(weights, sha256, base, place, key)
     return Entry(
         name=name, base=base, kind=kind, place=place, method=method, config=config, metadata=metadata,
         results=_results(model, place, key), weights=weights, sha256=sha256, layout=text("Converted From"),
@@ -114,7 +114,7 @@ def _entry(
     )  # fmt: skip
 
 
-def _check_weights(weights: str | None, sha256: str | None, place: str, key: str) -> None:
+def _check_weights(weights: str | None, sha256: str | None, base: str, place: str, key: str) -> None:
     if sha256 is not None and re.fullmatch(r"[0-9a-f]{64}", sha256) is None:
         raise MetafileError(place, f"{key}.SHA256", f"{sha256!r} is not 64 hexadecimal digits in lower case.")
     if weights is None:
@@ -129,6 +129,8 @@ def _check_weights(weights: str | None, sha256: str | None, place: str, key: str
             place, f"{key}.Weights", f"{weights!r} could lead out of the cache. Give an address, or a path inside the zoo's "
             "folder, whose names hold letters, digits and . _ + - only, a letter or digit first."
         )  # fmt: skip
+    if is_url(weights) and urlparse(weights).scheme == "file" and not base.startswith("file:"):
+        raise MetafileError(place, f"{key}.Weights", f"{weights!r}: another machine's zoo cannot name files of this one.")
     short = re.search(r"-([0-9a-f]{8})\.\w+$", name)
     if short is not None and sha256 is not None and not sha256.startswith(short.group(1)):
         raise MetafileError(place, f"{key}.SHA256", f"begins with {sha256[:8]}, but the file's name says {short.group(1)}.")

@@ -32,8 +32,8 @@ def read_metrics(file: Path, task: str | None = None, dataset: str | None = None
     for name, value in metrics.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise InputError(
-                f"--metrics {file}: {name} is {json.dumps(value)[:60]}, no number. Give summary.json of the quickstart, or a "
-                "JSON of names and numbers."
+                f"--metrics {file}: {name} is {json.dumps(value)[:60]}, no number. Give summary.json of the quickstart, or "
+                "a JSON of names and numbers."
             )
     if not metrics:
         raise InputError(f"--metrics {file}: holds no figures.")

@@ -92,9 +92,11 @@ def _model(
     known: Entry | None,
 ) -> dict[str, Any]:  # fmt: skip
     about = known.metadata if known is not None else {}
+    epochs = facts.get("Epochs") or about.get("Epochs")
     metadata = {
         "Backbone": meta["arch"],
-        **{key: facts.get(key) or about.get(key) for key in ("Training Data", "Epochs")},
+        "Training Data": facts.get("Training Data") or about.get("Training Data"),
+        "Epochs": int(epochs) if epochs is not None and float(epochs).is_integer() else epochs,
         "Branch": meta.get("branch"),
         "Mean": [float(value) for value in meta["mean"]],
         "Std": [float(value) for value in meta["std"]],
