@@ -106,7 +106,8 @@ def _download(options: argparse.Namespace) -> int:
 
     entry = find(options.name, _entries())
     with progress_bar(entry.name) as progress:
-        print(fetch(entry, _say, options.allow_unverified, progress))
+        path = fetch(entry, _say, options.allow_unverified, progress)
+    print(path)
     return 0
 
 

@@ -49,7 +49,8 @@ def read_index(base: str, kind: str) -> list[Entry]:
         InputError: A file is malformed, a path leads out of the folder, a name is there twice.
     """
     place = f"{base}/{INDEX_NAME}"
-    content = parse_yaml(read_text(place), shown(place))
+    index = read_text(place)
+    content = parse_yaml(index, shown(place))
     imports = content.get("Import") or []
     if not isinstance(imports, list) or not all(isinstance(path, str) for path in imports):
         raise MetafileError(shown(place), "Import", "is no list of paths.")
@@ -58,7 +59,7 @@ def read_index(base: str, kind: str) -> list[Entry]:
         if path and escapes(path):
             raise MetafileError(shown(place), "Import", f"{path!r} leads out of the folder. Give a path inside it.")
         file = f"{base}/{quote(path)}" if path else place
-        for entry in parse_metafile(read_text(file), shown(file), base, kind):
+        for entry in parse_metafile(read_text(file) if path else index, shown(file), base, kind):
             if entry.name in entries:
                 first = entries[entry.name].place
                 raise MetafileError(entry.place, "Models", f"the name {entry.name} is in {first} already.")
