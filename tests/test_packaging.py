@@ -97,7 +97,7 @@ def test_wheel_carries_modules_and_configs(wheel: zipfile.ZipFile) -> None:
 
 def test_the_zoo_is_read_from_an_installed_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path / "site")
-    code = "from mmsscl.zoo.catalogue import all_entries\nfor each in all_entries(print).values(): print(each.place, each.name)"
+    code = "from mmsscl.zoo.catalogue import all_entries\nfor e in all_entries(print).values(): print(e.place, e.name)"
     environment = {"PYTHONPATH": str(tmp_path / "site"), "MMSSCL_CACHE": str(tmp_path / "cache")}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120

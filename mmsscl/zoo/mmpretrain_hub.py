@@ -83,7 +83,7 @@ def _hub_class() -> Any:
     global _ZooModel
     if _ZooModel is None:
 
-        class ZooModel(Model):  # type: ignore[misc]
+        class ZooModel(Model):
             """A model of the zoo, whose config is read when it is built."""
 
             entry: Entry
