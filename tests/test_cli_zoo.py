@@ -96,7 +96,10 @@ def test_from_one_machine_to_another(zoo, backbone, tmp_path, monkeypatch):
     assert (status, out.count("\n")) == (0, 1)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == backbone.sha256
     assert torch.load(path, weights_only=True)["meta"]["arch"] == "ResNet-18"
-    # the server is gone: what is here can still be checked
+    # the server is gone: what is here is found, and can be checked
+    status, out, error = zoo("download", "mine")
+    assert (status, Path(out.strip())) == (0, path)
+    assert "cannot be reached" in error
     status, out, _ = zoo("verify")
     assert (status, out) == (0, f"ok       mine  {path}\n")
     path.write_bytes(b"damaged")

@@ -1,15 +1,15 @@
 """All models that can be named: those of the package, of the user's zoo, and of the mirror."""
-import os
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote, urlparse
+from urllib.parse import quote
 
 from mmsscl.errors import InputError
 from mmsscl.names import did_you_mean, near_names
 from mmsscl.zoo.cache import own_zoo
-from mmsscl.zoo.entry import MIRROR, OWN, SHIPPED, URL_SCHEMES, Entry, escapes
+from mmsscl.zoo.entry import MIRROR, OWN, SHIPPED, Entry, escapes
 from mmsscl.zoo.metafile import MetafileError, parse_metafile, parse_yaml
-from mmsscl.zoo.transport import MIRROR_VARIABLE, NotThereError, path_of, read_text, shown
+from mmsscl.zoo.mirror import IndexCopy, mirror_url
+from mmsscl.zoo.transport import MIRROR_VARIABLE, NotThereError, UnreachableError, read_text, shown
 
 INDEX_NAME = "model-index.yml"
 
@@ -21,35 +21,20 @@ def shipped_folder() -> Path:
     return next((folder for folder in candidates if (folder / INDEX_NAME).is_file()), candidates[0])
 
 
-def mirror_url() -> str | None:
-    """The base URL under ``MMSSCL_ZOO``, or None.
-
-    Raises:
-        InputError: It is no URL of scheme http, https or file.
-    """
-    given = os.environ.get(MIRROR_VARIABLE, "").strip()
-    if not given:
-        return None
-    if urlparse(given).scheme not in URL_SCHEMES:
-        remedy = f"For a folder write {Path(given).expanduser().absolute().as_uri()}" if "://" not in given else ""
-        raise InputError(f"{MIRROR_VARIABLE}={given}: is no address of http://, https:// or file:///. {remedy}")
-    path_of(given)
-    return given.rstrip("/")
-
-
-def read_index(base: str, kind: str) -> list[Entry]:
+def read_index(base: str, kind: str, read: Callable[[str], str] = read_text) -> list[Entry]:
     """The models of a zoo: of its ``model-index.yml`` and the metafiles that it imports.
 
     Args:
         base: URL of the folder of ``model-index.yml``.
         kind: Of the entries.
+        read: Gives the text at a URL.
 
     Raises:
         NotThereError: There is no such file.
         InputError: A file is malformed, a path leads out of the folder, a name is there twice.
     """
     place = f"{base}/{INDEX_NAME}"
-    index = read_text(place)
+    index = read(place)
     content = parse_yaml(index, shown(place))
     imports = content.get("Import") or []
     if not isinstance(imports, list) or not all(isinstance(path, str) for path in imports):
@@ -59,7 +44,7 @@ def read_index(base: str, kind: str) -> list[Entry]:
         if path and escapes(path):
             raise MetafileError(shown(place), "Import", f"{path!r} leads out of the folder. Give a path inside it.")
         file = f"{base}/{quote(path)}" if path else place
-        for entry in parse_metafile(read_text(file) if path else index, shown(file), base, kind):
+        for entry in parse_metafile(read(file) if path else index, shown(file), base, kind):
             if entry.name in entries:
                 first = entries[entry.name].place
                 raise MetafileError(entry.place, "Models", f"the name {entry.name} is in {first} already.")
@@ -76,7 +61,7 @@ def all_entries(say: Callable[[str], None]) -> dict[str, Entry]:
         say: Is told of a model that another of its name hides.
 
     Raises:
-        InputError: A zoo is malformed, or the mirror cannot be reached. A mirror without an index is one of files only.
+        InputError: A zoo is malformed, or the mirror cannot be reached and never was. One without an index has files only.
     """
     zoos = [(shipped_folder().as_uri(), SHIPPED)]
     if (own_zoo() / INDEX_NAME).is_file():
@@ -87,7 +72,7 @@ def all_entries(say: Callable[[str], None]) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for base, kind in zoos:
         try:
-            entries = read_index(base, kind)
+            entries = read_index(base, kind) if kind != MIRROR else _of_mirror(base, say)
         except NotThereError:
             if kind != MIRROR:
                 raise
@@ -100,6 +85,19 @@ def all_entries(say: Callable[[str], None]) -> dict[str, Entry]:
             elif entry.weights is not None and entry.sha256 != other.sha256:
                 say(f"{entry.name}: {entry.place} has another file of this name, which {other.place} hides")
     return found
+
+
+def _of_mirror(base: str, say: Callable[[str], None]) -> list[Entry]:
+    copy = IndexCopy(base)
+    try:
+        entries = read_index(base, MIRROR, copy.read)
+    except UnreachableError as error:
+        if not copy.load():
+            raise
+        say(f"{error} Going on with its list as it was last read.")
+        return read_index(base, MIRROR, copy.texts.__getitem__)
+    copy.save()
+    return entries
 
 
 def find(name: str, entries: dict[str, Entry]) -> Entry:

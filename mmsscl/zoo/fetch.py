@@ -6,10 +6,10 @@ from typing import Any
 
 from mmsscl.errors import InputError
 from mmsscl.zoo.cache import cache_folder, locked, place_in_cache, read_records, write_record
-from mmsscl.zoo.catalogue import mirror_url
 from mmsscl.zoo.download import Progress, Say, download
 from mmsscl.zoo.entry import OWN, SHIPPED, Entry
 from mmsscl.zoo.file_hash import sha256_of
+from mmsscl.zoo.mirror import mirror_url
 from mmsscl.zoo.transport import MIRROR_VARIABLE, NotThereError, path_of
 
 

@@ -23,6 +23,10 @@ class NotThereError(InputError):
     """The server, or the folder, has no such file."""
 
 
+class UnreachableError(InputError):
+    """No network, no such host, nobody listens there, or it does not answer."""
+
+
 class InterruptedTransferError(Exception):
     """The connection broke, or the server is busy: trying again may help."""
 
@@ -39,7 +43,8 @@ def open_url(url: str, headers: Mapping[str, str] | None = None) -> Any:
 
     Raises:
         NotThereError: 404 or 410.
-        InputError: No such host, nobody listens there, no network, not allowed.
+        UnreachableError: No such host, nobody listens there, no network.
+        InputError: Not allowed, or no address.
         InterruptedTransferError: The connection broke or the server is busy.
     """
     request = Request(url, headers={"User-Agent": f"mmsscl/{__version__}", "Accept-Encoding": "identity", **(headers or {})})
@@ -56,7 +61,7 @@ def open_url(url: str, headers: Mapping[str, str] | None = None) -> Any:
         # what breaks in mid-air, not what was never there
         if isinstance(error.reason, (ConnectionResetError, BrokenPipeError)):
             raise InterruptedTransferError(f"connection lost ({error.reason})") from error
-        raise InputError(
+        raise UnreachableError(
             f"{url}: {urlparse(url).hostname} cannot be reached ({error.reason}). Check the address, the network and "
             "proxies (http_proxy, https_proxy), or name a mirror, or a folder that you copied the file into: "
             f"{MIRROR_VARIABLE}=file:///FOLDER"
@@ -94,7 +99,8 @@ def read_text(url: str, limit: int = 4_000_000) -> str:
 
     Raises:
         NotThereError: There is none.
-        InputError: It cannot be had, is too long, or no UTF-8 text.
+        UnreachableError: The server cannot be reached, or the connection broke.
+        InputError: It cannot be read, is too long, or no UTF-8 text.
     """
     path = path_of(url)
     try:
@@ -112,7 +118,8 @@ def read_text(url: str, limit: int = 4_000_000) -> str:
     except UnicodeDecodeError as error:
         raise InputError(f"{shown(url)}: is no UTF-8 text ({error.reason}).") from error
     except (OSError, HTTPException, InterruptedTransferError) as error:
-        raise InputError(f"{shown(url)}: cannot be read ({error}). Try again.") from error
+        kind = InputError if path is not None else UnreachableError
+        raise kind(f"{shown(url)}: cannot be read ({error}). Try again.") from error
 
 
 def shown(url: str) -> str:

@@ -3,7 +3,8 @@ import pytest
 
 from mmsscl.errors import InputError
 from mmsscl.zoo.cache import cache_folder, locked, own_zoo, place_in_cache, read_records, write_record
-from mmsscl.zoo.catalogue import all_entries, find, mirror_url, read_index, shipped_folder
+from mmsscl.zoo.catalogue import all_entries, find, read_index, shipped_folder
+from mmsscl.zoo.mirror import mirror_url
 from tests.zoo_server import ZooServer
 
 HASHES = {letter: letter * 64 for letter in "abc"}
@@ -93,6 +94,33 @@ def test_an_index_on_a_server(monkeypatch):
         server.files["/zoo/deep/a.yml"] = b" " * 5_000_000
         with pytest.raises(InputError, match="is longer than"):
             read_index(f"{server.url}/zoo", "mirror")
+
+
+def test_a_mirror_that_is_away_is_remembered(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with ZooServer() as server:
+        monkeypatch.setenv("MMSSCL_ZOO", f"{server.url}/zoo")
+        server.files["/zoo/model-index.yml"] = b"Import: [a.yml]"
+        server.files["/zoo/a.yml"] = b"Models: [{Name: one, Weights: c.pth}]"
+        assert "one" in all_entries(print)
+        server.files["/zoo/a.yml"] = b"Models: [{Name: two, Weights: c.pth}]"
+        assert "two" in all_entries(print)
+        server.statuses = [503]
+        assert "two" in all_entries(print)
+        # what is there and wrong is said: an old list would hide it
+        server.files["/zoo/a.yml"] = b"Models: 3"
+        with pytest.raises(InputError, match="Models: is 3"):
+            all_entries(print)
+    said = []
+    entries = all_entries(said.append)
+    assert "two" in entries
+    assert "one" not in entries
+    assert "cannot be reached" in said[0]
+    assert "last read" in said[0]
+    (copy,) = (tmp_path / "cache" / "mirrors").iterdir()
+    copy.write_text("{")
+    with pytest.raises(InputError, match="cannot be reached"):
+        all_entries(print)
 
 
 def test_where_the_cache_is(tmp_path, monkeypatch):
