@@ -39,7 +39,7 @@ def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
         with suppress(OSError):
             aside.unlink()
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def remove_unfinished(folder: str | os.PathLike, beginning: str = "") -> list[str]:
@@ -60,8 +60,8 @@ def remove_unfinished(folder: str | os.PathLike, beginning: str = "") -> list[st
     return removed
 
 
-def _sync_folder(folder: Path) -> None:
-    """Bring the new name to disk too. Some network file systems refuse, and need no such call."""
+def sync_folder(folder: Path) -> None:
+    """Bring a new name in a folder to disk. Some network file systems refuse, and need no such call."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

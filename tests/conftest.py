@@ -1,4 +1,5 @@
 """Settings of the whole suite."""
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -40,3 +41,24 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A function that makes, or enlarges, a disk of so many bytes; returns where it is."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = False
+
+    def resize(size):
+        nonlocal mounted
+        options = f"{'remount,' if mounted else ''}size={size}"
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"may not mount a small disk here: {done.stderr.strip()}")
+        mounted = True
+        return folder
+
+    yield resize
+    if mounted:
+        subprocess.run(["umount", str(folder)], check=True)

@@ -85,14 +85,26 @@ def test_wheel_carries_modules_and_configs(wheel: zipfile.ZipFile) -> None:
     sources = [path.relative_to(ROOT) for path in (ROOT / "mmsscl").rglob("*.py")]
     modules = {str(path) for path in sources if ".mim" not in path.parts}
     assert modules <= names
-    carried = {f"mmsscl/.mim/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.py")}
-    assert carried
-    assert carried <= names
+    for ending in ("*.py", "metafile.yml"):
+        carried = {f"mmsscl/.mim/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob(ending)}
+        assert carried
+        assert carried <= names
     assert {"mmsscl/.mim/model-index.yml", "mmsscl/.mim/tools/train.py"} <= names
     assert {"mmsscl/visualization/report/page.css", "mmsscl/visualization/report/page.js"} <= names
     assert not [name for name in names if name.startswith(("tests", "configs", "tools")) or "__pycache__" in name]
     (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
     assert "mmsscl = mmsscl.cli:main" in wheel.read(entry_points).decode()
+
+
+def test_the_zoo_is_read_from_an_installed_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path / "site")
+    code = "from mmsscl.zoo.catalogue import all_entries\nfor e in all_entries(print).values(): print(e.place, e.name)"
+    environment = {"PYTHONPATH": str(tmp_path / "site"), "MMSSCL_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path}/site/mmsscl/.mim/configs/scrl/metafile.yml scrl_r18_toy" in done.stdout
 
 
 def test_configs_resolve_from_an_installed_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Turn a pretraining checkpoint into a backbone file that mmdet and mmpretrain load."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from mmsscl.atomic_file import atomic_file
 from mmsscl.errors import InputError
 from mmsscl.version import __version__
+from mmsscl.zoo.file_hash import sha256_of
 from mmsscl.zoo.key_difference import compare_keys
 from mmsscl.zoo.read_backbone import BRANCH_PREFIXES, StoredBackbone, build_backbone, read_backbone
 
@@ -75,7 +75,7 @@ def export_backbone(checkpoint: str | Path, output: str | Path, branch: str = "o
     }
     with atomic_file(file) as stream:
         torch.save({"state_dict": stored.state, "meta": meta}, stream)
-    return ExportReport(str(file), matched, keys, hashlib.sha256(file.read_bytes()).hexdigest())
+    return ExportReport(str(file), matched, keys, sha256_of(file))
 
 
 def _verify(stored: StoredBackbone, path: Path) -> tuple[int, int]:

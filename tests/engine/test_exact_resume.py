@@ -4,7 +4,6 @@ import os
 import random
 import re
 import signal
-import subprocess
 import time
 from typing import ClassVar
 
@@ -231,27 +230,6 @@ def test_one_of_two_processes_told_to_stop_takes_the_other_along(tmp_path):
     assert "another process's signal: saved" in run.output()
     run.finish()
     assert_as_whole(run.work_dir, whole.work_dir)
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A function that makes, or enlarges, a disk of so many bytes; returns where it is."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = False
-
-    def resize(size):
-        nonlocal mounted
-        options = f"{'remount,' if mounted else ''}size={size}"
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"may not mount a small disk here: {done.stderr.strip()}")
-        mounted = True
-        return folder
-
-    yield resize
-    if mounted:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_costs_time_only(accumulated, small_disk):

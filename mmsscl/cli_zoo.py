@@ -1,0 +1,154 @@
+"""``mmsscl zoo``: list, show, download, verify and add models."""
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmsscl.zoo.entry import Entry
+
+HELP = "list, show, download, verify and publish pretrained backbones"
+
+EXAMPLES = """examples:
+  mmsscl zoo list scrl
+  mmsscl zoo show scrl_r50_3rdparty-200e_in1k
+  mmsscl zoo download scrl_r50_3rdparty-200e_in1k --allow-unverified
+  mmsscl zoo verify
+  mmsscl zoo add work_dirs/quickstart/backbone.pth --name scrl_r18_toy --metrics work_dirs/quickstart/summary.json
+  MMSSCL_ZOO=https://host/zoo mmsscl zoo list       # a mirror: http, https, or a folder by file:///FOLDER
+  mmsscl train CONFIG --cfg-options model.backbone.init_cfg.checkpoint=$(mmsscl zoo download NAME)"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subverbs and their arguments."""
+    verbs = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def add(name: str, text: str, action: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        made = verbs.add_parser(
+            name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        made.set_defaults(zoo_action=action)
+        return made
+
+    listing = add("list", "the models of the package, of your zoo and of the mirror", _list)
+    listing.add_argument("filter", nargs="*", help="words that must all be in a line, upper or lower case")
+    add("show", "all that is known of a model, and how to use it", _show).add_argument("name", metavar="NAME")
+    fetching = add("download", "bring a model's backbone here, check it, and print its path", _download)
+    fetching.add_argument("name", metavar="NAME")
+    fetching.add_argument(
+        "--allow-unverified", action="store_true", help="take a file whose hash nobody knows; the hash is then pinned"
+    )
+    checking = add("verify", "hash again what was downloaded or published here", _verify)
+    checking.add_argument("names", nargs="*", metavar="NAME", help="models; all without one")
+    _publishing(add("add", "publish an exported backbone into a zoo folder", _add))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the subverb says; 0, or 1 where ``verify`` finds a fault."""
+    return int(options.zoo_action(options))
+
+
+def _publishing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="of `mmsscl export`")
+    parser.add_argument("--name", required=True, help="of the model: letters, digits and . _ + -")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="the zoo's folder; your own, in the cache, by default")
+    parser.add_argument(
+        "--metrics", type=Path, nargs="+", default=[], metavar="JSON",
+        help="figures: summary.json of the quickstart, or names and numbers, as `mmsscl test --out` writes them",
+    )  # fmt: skip
+    parser.add_argument("--task", help="what flat figures measure, for example 'Object Detection'")
+    parser.add_argument("--dataset", help="what flat figures were measured on")
+    parser.add_argument("--method", help="for example SCRL")
+    parser.add_argument("--data", help="what it was trained on")
+    parser.add_argument("--epochs", type=float, help="how long")
+    parser.add_argument("--config", help="of the pretraining, as in configs/scrl_r50_coco.py")
+    parser.add_argument("--replace", action="store_true", help="take the place of another file of this name")
+
+
+def _say(message: str) -> None:
+    # the paths alone go to standard output, for $(...)
+    print(message, file=sys.stderr)
+
+
+def _entries() -> "dict[str, Entry]":
+    from mmsscl.zoo.catalogue import all_entries
+
+    return all_entries(_say)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from mmsscl.errors import InputError
+    from mmsscl.zoo.listing import COLUMNS, row
+
+    entries = _entries()
+    words = [word.lower() for word in options.filter]
+    rows = [row(entry) for entry in entries.values()]
+    rows = [cells for cells in rows if all(word in " ".join(cells).lower() for word in words)]
+    if not rows:
+        raise InputError(f"no line holds {' and '.join(options.filter)}. `mmsscl zoo list` shows all {len(entries)}.")
+    widths = [max(map(len, column)) for column in zip(COLUMNS, *rows)]
+    for cells in (COLUMNS, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip())
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from mmsscl.zoo.catalogue import find
+    from mmsscl.zoo.listing import facts
+
+    print(facts(find(options.name, _entries())))
+    return 0
+
+
+def _download(options: argparse.Namespace) -> int:
+    from mmsscl.zoo.catalogue import find
+    from mmsscl.zoo.fetch import fetch
+    from mmsscl.zoo.progress_bar import progress_bar
+
+    entry = find(options.name, _entries())
+    with progress_bar(entry.name) as progress:
+        path = fetch(entry, _say, options.allow_unverified, progress)
+    print(path)
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from mmsscl.zoo.cache import own_zoo
+    from mmsscl.zoo.catalogue import INDEX_NAME, read_index
+    from mmsscl.zoo.entry import OWN
+    from mmsscl.zoo.fetch import check_files
+
+    own = read_index(own_zoo().as_uri(), OWN) if (own_zoo() / INDEX_NAME).is_file() else []
+    checks = check_files(options.names, {entry.name: entry for entry in own})
+    for check in checks:
+        if check.ok:
+            print(f"ok       {check.name}  {check.file}")
+        elif check.found is None:
+            print(f"missing  {check.name}  {check.file}; `mmsscl zoo download {check.name}` brings it")
+        else:
+            print(
+                f"DAMAGED  {check.name}  {check.file}\n         sha256 {check.found}, expected {check.expected}; "
+                f"`mmsscl zoo download {check.name}` mends it"
+            )
+    if not checks:
+        print("nothing was downloaded or published here")
+    return 0 if all(check.ok for check in checks) else 1
+
+
+def _add(options: argparse.Namespace) -> int:
+    from mmsscl.zoo.metrics_file import facts_of, read_metrics
+    from mmsscl.zoo.publish import publish
+
+    results: list[dict[str, Any]] = []
+    facts: dict[str, Any] = {}
+    for file in options.metrics:
+        results += read_metrics(file, options.task, options.dataset)
+        facts |= facts_of(file)
+    given = {
+        "method": options.method, "config": options.config, "Training Data": options.data, "Epochs": options.epochs,
+    }  # fmt: skip
+    facts |= {key: value for key, value in given.items() if value is not None}
+    print(publish(options.file, options.name, options.into, facts, results, options.replace, _say))
+    return 0

@@ -1,0 +1,149 @@
+"""The verb: what it prints, and where."""
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmsscl import cli_zoo
+from mmsscl.errors import InputError
+from mmsscl.zoo.export import export_backbone
+from tests.sample_runs import ROOT, write_checkpoint
+from tests.zoo_server import ZooServer
+
+SCRIPT = """
+import argparse, sys
+from mmsscl import cli_zoo
+parser = argparse.ArgumentParser()
+cli_zoo.arguments(parser)
+sys.exit(cli_zoo.run(parser.parse_args()))
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MMSSCL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.delenv("MMSSCL_ZOO", raising=False)
+
+
+@pytest.fixture
+def zoo(capsys):
+    """Runs the verb; status, standard output and standard error."""
+    parser = argparse.ArgumentParser()
+    cli_zoo.arguments(parser)
+
+    def run(*words):
+        status = cli_zoo.run(parser.parse_args([str(word) for word in words]))
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    return export_backbone(write_checkpoint(folder / "epoch_1.pth"), folder / "backbone.pth")
+
+
+def test_the_table_and_its_filter(zoo):
+    status, out, _ = zoo("list")
+    lines = out.splitlines()
+    assert status == 0
+    assert lines[0].split()[:4] == ["name", "method", "backbone", "trained"]
+    toy = next(line for line in lines if line.startswith("scrl_r18_toy "))
+    assert toy.split("  ")[-1].strip() == "built by: bash tools/quickstart.sh"
+    _, out, _ = zoo("list", "UNVERIFIED", "byol")
+    names = [line.split()[0] for line in out.splitlines()[1:]]
+    assert names == ["byol_r50_3rdparty-200e_in1k", "byol_r50_3rdparty-1000e_in1k"]
+    with pytest.raises(InputError, match="no line holds quux"):
+        zoo("list", "quux")
+
+
+def test_show_says_whose_the_figures_are_and_how_to_use_it(zoo):
+    _, out, _ = zoo("show", "scrl_r50_3rdparty-1000e_in1k")
+    for words in (
+        "epochs         1000", "sha256         not known", "box AP 40.92", "measured by the authors, https://github.com/kakaobrain/scrl",
+        "init_cfg=dict(type='Pretrained'", "$(mmsscl zoo download scrl_r50_3rdparty-1000e_in1k --allow-unverified)",
+    ):  # fmt: skip
+        assert words in out
+    _, out, _ = zoo("show", "scrl_r18_toy")
+    assert "bbox_mAP 0.279" in out
+    assert "measured by us" in out
+    assert "bash tools/quickstart.sh" in out
+    with pytest.raises(InputError, match="Did you mean scrl_r18_toy"):
+        zoo("show", "scrl_r18_tot")
+
+
+def test_from_one_machine_to_another(zoo, backbone, tmp_path, monkeypatch):
+    facts = ("--method", "SCRL", "--epochs", 3, "--data", "photos")
+    zoo("add", backbone.path, "--name", "mine", "--into", tmp_path / "zoo", *facts)
+    files = {f"/zoo/{file.name}": file.read_bytes() for file in (tmp_path / "zoo").iterdir()}
+    with ZooServer() as server:
+        server.files |= files
+        server.cuts = [None] * 4 + [1 << 20]
+        monkeypatch.setenv("MMSSCL_ZOO", f"{server.url}/zoo/")
+        monkeypatch.setattr("mmsscl.zoo.download.PAUSE", 0.001)
+        _, out, _ = zoo("list", "mine")
+        assert out.splitlines()[1].split() == ["mine", "SCRL", "ResNet-18", "photos", "3", "verified"]
+        status, out, error = zoo("download", "mine")
+        assert "trying again" in error
+    path = Path(out.strip())
+    assert (status, out.count("\n")) == (0, 1)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == backbone.sha256
+    assert torch.load(path, weights_only=True)["meta"]["arch"] == "ResNet-18"
+    # the server is gone: what is here is found, and can be checked
+    status, out, error = zoo("download", "mine")
+    assert (status, Path(out.strip())) == (0, path)
+    assert "cannot be reached" in error
+    status, out, _ = zoo("verify")
+    assert (status, out) == (0, f"ok       mine  {path}\n")
+    path.write_bytes(b"damaged")
+    status, out, _ = zoo("verify", "mine")
+    assert status == 1
+    assert out.startswith(f"DAMAGED  mine  {path}")
+    assert backbone.sha256 in out
+    path.unlink()
+    status, out, _ = zoo("verify")
+    assert status == 1
+    assert out.startswith("missing  mine")
+
+
+def test_nothing_to_verify(zoo):
+    assert zoo("verify") == (0, "nothing was downloaded or published here\n", "")
+
+
+def test_a_published_one_is_local(zoo, backbone):
+    _, out, _ = zoo("add", backbone.path, "--name", "scrl_r18_toy")
+    _, listed, _ = zoo("list", "toy")
+    assert listed.splitlines()[1].endswith("local")
+    assert zoo("download", "scrl_r18_toy")[1] == out
+    assert zoo("verify")[0] == 0
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_on_a_terminal_only(backbone, tmp_path, terminal):
+    content = Path(backbone.path).read_bytes()
+    with ZooServer() as server:
+        index = f"Models: [{{Name: mine, Weights: a.pth, SHA256: {backbone.sha256}}}]"
+        server.files |= {"/model-index.yml": index.encode(), "/a.pth": content}
+        environment = dict(os.environ, MMSSCL_ZOO=server.url, TERM="xterm", COLUMNS="100")
+        ours, theirs = os.openpty() if terminal else os.pipe()
+        with os.fdopen(ours, "rb", buffering=0) as shown:
+            command = [sys.executable, "-c", SCRIPT, "download", "mine"]
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=theirs)
+            os.close(theirs)
+            seen = b""
+            try:
+                while block := shown.read(1 << 16):
+                    seen += block
+            except OSError:
+                pass  # how a terminal says that nobody writes any more
+            out, _ = process.communicate(timeout=60)
+    assert out.decode().strip() == str(tmp_path / "cache" / "weights" / "mine" / "a.pth")
+    assert (b"MB" in seen) is terminal
+    assert terminal or seen == b""
