@@ -12,7 +12,7 @@ from mmsscl.errors import InputError, UnreadableImageError
 
 DESCRIPTION = "Pretrain vision backbones on unlabelled scene photos, and carry them to mmdet."
 
-VERBS = ("train", "test", "predict", "export", "browse", "eval", "bench", "doctor", "shards")
+VERBS = ("train", "test", "predict", "export", "zoo", "browse", "eval", "bench", "report", "doctor", "shards")
 """In the order of the help. Each is a module of this package with ``HELP``, ``EXAMPLES``, ``arguments(parser)`` and, unless
 it only has verbs of its own, ``run(options)``."""
 

@@ -156,6 +156,6 @@ def test_a_full_disk_lists_nothing(backbone, small_disk):
 
 def test_reading_the_catalogue_needs_no_torch():
     code = "import sys; from mmsscl.zoo.catalogue import all_entries; all_entries(print); import mmsscl.zoo.fetch\n" \
-        "import mmsscl.cli_zoo; print(sorted({'torch', 'mmcv', 'mmengine', 'mmpretrain'} & set(sys.modules)))"  # fmt: skip
+        "import mmsscl.cli.zoo; print(sorted({'torch', 'mmcv', 'mmengine', 'mmpretrain'} & set(sys.modules)))"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

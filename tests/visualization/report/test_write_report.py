@@ -1,5 +1,4 @@
 """The page of real small runs: whole, escaped, without addresses; in a real browser without errors."""
-import argparse
 import base64
 import html.parser
 import json
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmsscl import cli_report
+from mmsscl import cli
 from mmsscl.checkout import commit_of_checkout
 from mmsscl.engine.train import train
 from mmsscl.errors import InputError
@@ -163,16 +162,15 @@ def test_without_a_config_there_are_curves(work_dir: Path, tmp_path: Path) -> No
 
 
 def test_the_verb(work_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parser = argparse.ArgumentParser()
-    cli_report.arguments(parser)
     out = tmp_path / "a" / "page.html"
-    assert cli_report.run(parser.parse_args([str(work_dir), "--out", str(out), "--photos", "0"])) == 0
-    assert capsys.readouterr().out == f"{out}: {out.stat().st_size / 1e6:.1f} MB\n"
-    for words, message in ((["--photos", "-1"], "--photos -1"), (["--out", str(tmp_path)], "is a folder")):
-        with pytest.raises(InputError, match=message):
-            cli_report.run(parser.parse_args([str(work_dir), *words]))
-    with pytest.raises(InputError, match="no such folder"):
-        cli_report.run(parser.parse_args([str(tmp_path / "absent")]))
+    assert cli.main(["report", str(work_dir), "--out", str(out), "--photos", "0"]) == 0
+    assert capsys.readouterr().out.endswith(f"{out}: {out.stat().st_size / 1e6:.1f} MB\n")
+    for words, message in (
+        ([str(work_dir), "--photos", "-1"], "--photos -1"), ([str(work_dir), "--out", str(tmp_path)], "is a folder"),
+        ([str(tmp_path / "absent")], "no such folder"),
+    ):  # fmt: skip
+        assert cli.main(["report", *words]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_feature_colors_agree_with_sklearns_pca() -> None:

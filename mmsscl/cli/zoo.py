@@ -1,9 +1,10 @@
 """``mmsscl zoo``: list, show, download, verify and add models."""
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mmsscl.cli.verb_parser import SubVerb, add_sub_verbs
 
 if TYPE_CHECKING:
     from mmsscl.zoo.entry import Entry
@@ -21,36 +22,38 @@ EXAMPLES = """examples:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the subverbs and their arguments."""
-    verbs = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    """Add the verb's arguments."""
+    add_sub_verbs(parser, {
+        "list": SubVerb("the models of the package, of your zoo and of the mirror", EXAMPLES, _list_arguments, _list),
+        "show": SubVerb("all that is known of a model, and how to use it", EXAMPLES, _name_argument, _show),
+        "download": SubVerb(
+            "bring a model's backbone here, check it, and print its path", EXAMPLES, _download_arguments, _download
+        ),
+        "verify": SubVerb("hash again what was downloaded or published here", EXAMPLES, _verify_arguments, _verify),
+        "add": SubVerb("publish an exported backbone into a zoo folder", EXAMPLES, _add_arguments, _add),
+    })  # fmt: skip
 
-    def add(name: str, text: str, action: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-        made = verbs.add_parser(
-            name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
-        made.set_defaults(zoo_action=action)
-        return made
 
-    listing = add("list", "the models of the package, of your zoo and of the mirror", _list)
-    listing.add_argument("filter", nargs="*", help="words that must all be in a line, upper or lower case")
-    add("show", "all that is known of a model, and how to use it", _show).add_argument("name", metavar="NAME")
-    fetching = add("download", "bring a model's backbone here, check it, and print its path", _download)
-    fetching.add_argument("name", metavar="NAME")
-    fetching.add_argument(
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("filter", nargs="*", help="words that must all be in a line, upper or lower case")
+
+
+def _name_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME")
+
+
+def _download_arguments(parser: argparse.ArgumentParser) -> None:
+    _name_argument(parser)
+    parser.add_argument(
         "--allow-unverified", action="store_true", help="take a file whose hash nobody knows; the hash is then pinned"
     )
-    checking = add("verify", "hash again what was downloaded or published here", _verify)
-    checking.add_argument("names", nargs="*", metavar="NAME", help="models; all without one")
-    _publishing(add("add", "publish an exported backbone into a zoo folder", _add))
 
 
-def run(options: argparse.Namespace) -> int:
-    """Do what the subverb says; 0, or 1 where ``verify`` finds a fault."""
-    return int(options.zoo_action(options))
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="models; all without one")
 
 
-def _publishing(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="of `mmsscl export`")
     parser.add_argument("--name", required=True, help="of the model: letters, digits and . _ + -")
     parser.add_argument("--into", type=Path, metavar="DIR", help="the zoo's folder; your own, in the cache, by default")
