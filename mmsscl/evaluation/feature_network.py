@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmsscl.engine.config import load_config
 from mmsscl.errors import InputError
+from mmsscl.zoo.file_hash import sha256_of
 from mmsscl.zoo.key_difference import compare_keys
 from mmsscl.zoo.read_backbone import StoredBackbone, build_backbone, read_backbone
 from mmsscl.zoo.safe_load import load_checkpoint, state_dict_of
@@ -158,15 +159,6 @@ def quiet_logs() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def sha256_of(file: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(file, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _network(stored: StoredBackbone, name: str, sha256: str, stage: int | None, initialise: bool = False) -> FeatureNetwork:

@@ -16,11 +16,11 @@ from mmengine.logging import print_log
 
 from mmsscl.atomic_file import atomic_file
 from mmsscl.errors import InputError
-from mmsscl.evaluation.feature_network import sha256_of
 from mmsscl.evaluation.scene_bench.methods import method_of
 from mmsscl.evaluation.scene_bench.settings import STAGES, BenchSettings
 from mmsscl.evaluation.scene_bench.stages import Command, data_wait, stage_of
 from mmsscl.version import __version__
+from mmsscl.zoo.file_hash import sha256_of
 
 FILE_NAME = "cell.json"
 _TOLD_TO_STOP = (75, -signal.SIGTERM, -signal.SIGINT)
