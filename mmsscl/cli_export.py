@@ -15,19 +15,19 @@ EXAMPLES = """examples:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("checkpoint", help="of training, of mmsscl export, or of another project (.pth, .pth.tar, .safetensors)")
+    parser.add_argument("checkpoint", help="of training, of mmsscl export or of another project (.pth, .safetensors)")
     parser.add_argument("output", help="the file to write")
     parser.add_argument(
         "--to", default="mmdet", metavar="LIBRARY", help="mmdet (default), mmpretrain, torchvision, timm or detectron2"
     )
     parser.add_argument(
         "--from", dest="layout", metavar="LAYOUT",
-        help="what the checkpoint must be: mmsscl, scrl, moco, mmselfsup, torchvision, ... (default: recognised by its keys)",
+        help="what the checkpoint must be: mmsscl, scrl, moco, torchvision, ... (default: recognised by its keys)",
     )  # fmt: skip
     parser.add_argument(
         "--branch", choices=["online", "target"], default="online", help="trained by gradients, or its moving average"
     )
-    parser.add_argument("--arch", metavar="NAME", help="what network it must be: resnet18, resnet50, resnet101, swin-tiny, ...")
+    parser.add_argument("--arch", metavar="NAME", help="what network it must be: resnet18, resnet50, swin-tiny, ...")
     numbers = dict(nargs=3, type=float, metavar=("C1", "C2", "C3"))
     parser.add_argument("--mean", help="of the images it was trained on, where the file cannot tell", **numbers)
     parser.add_argument("--std", help="likewise", **numbers)

@@ -18,18 +18,22 @@ _RESNETS = {
     ((3, 8, 36, 3), True): 152,
 }
 # channels of the first stage, blocks in each
-_SWINS = {(96, (2, 2, 6, 2)): "tiny", (96, (2, 2, 18, 2)): "small", (128, (2, 2, 18, 2)): "base", (192, (2, 2, 18, 2)): "large"}
+_SWINS = {
+    (96, (2, 2, 6, 2)): "tiny",
+    (96, (2, 2, 18, 2)): "small",
+    (128, (2, 2, 18, 2)): "base",
+    (192, (2, 2, 18, 2)): "large",
+}
 NAMES = (*(f"resnet{depth}" for depth in _RESNETS.values()), *(f"swin-{size}" for size in _SWINS.values()))
 
 
-def config_of(state: Mapping[str, Tensor], family: str, path: str | Path, caffe: bool = False) -> dict[str, Any]:
+def config_of(state: Mapping[str, Tensor], family: str, path: str | Path) -> dict[str, Any]:
     """A config that mmsscl builds such a backbone from.
 
     Args:
         state: mmpretrain's name to tensor.
         family: "ResNet" or "SwinTransformer".
         path: Its file, for the message.
-        caffe: The stride of a ResNet's bottleneck is in its first convolution, as in Caffe's.
 
     Returns:
         For ``MODELS.build``. That ``state`` fills it is not known yet: there are wider ResNets with as many blocks.
@@ -48,23 +52,23 @@ def config_of(state: Mapping[str, Tensor], family: str, path: str | Path, caffe:
         if depth is None:
             kind = "bottleneck" if "layer1.0.conv3.weight" in state else "basic"
             raise InputError(
-                f"checkpoint {path}: a ResNet with {' + '.join(map(str, blocks))} {kind} blocks is not known, or keys are missing. "
-                f"Known are {', '.join(NAMES[:5])}."
+                f"checkpoint {path}: a ResNet with {' + '.join(map(str, blocks))} {kind} blocks is not known, or keys are "
+                f"missing. Known are {', '.join(NAMES[:5])}."
             )
-        config = dict(type="mmpretrain.ResNet", depth=depth, out_indices=(3,), norm_cfg=dict(type="BN"), norm_eval=False)
-        return config | (dict(style="caffe") if caffe else {})
+        return dict(type="mmpretrain.ResNet", depth=depth, out_indices=(3,), norm_cfg=dict(type="BN"), norm_eval=False)
     blocks = _blocks(state, r"stages\.(\d)\.blocks\.(\d+)\.")
     channels = state["patch_embed.projection.weight"].shape[0]
     size = _SWINS.get((channels, blocks))
     if size is None:
         raise InputError(
-            f"checkpoint {path}: a Swin Transformer of {channels} channels with {' + '.join(map(str, blocks))} blocks is not "
-            f"known, or keys are missing. Known are {', '.join(NAMES[5:])}."
+            f"checkpoint {path}: a Swin Transformer of {channels} channels with {' + '.join(map(str, blocks))} blocks is "
+            f"not known, or keys are missing. Known are {', '.join(NAMES[5:])}."
         )
     table = state.get("stages.0.blocks.0.attn.w_msa.relative_position_bias_table")
     window = 7 if table is None else (int(len(table) ** 0.5) + 1) // 2
     normed = tuple(stage for stage in range(4) if f"norm{stage}.weight" in state)
-    return dict(type="mmpretrain.SwinTransformer", arch=size, window_size=window, out_indices=normed or (3,), pad_small_map=True)
+    # no pad_small_map: with it windows are shifted on a map of one window too, which these were not trained with
+    return dict(type="mmpretrain.SwinTransformer", arch=size, window_size=window, out_indices=normed or (3,))
 
 
 def name_of(config: Mapping[str, Any]) -> str:
@@ -93,8 +97,10 @@ def check_expected(found: str, expected: str | None, path: str | Path) -> None:
     if expected not in NAMES:
         raise InputError(f"--arch {expected}: no such network. Use one of: {', '.join(NAMES)}.")
     if found != expected:
-        raise InputError(f"checkpoint {path}: holds a {found}, not the {expected} that --arch asks for. Leave --arch out, or "
-                         "take another file.")  # fmt: skip
+        raise InputError(
+            f"checkpoint {path}: holds a {found}, not the {expected} that --arch asks for. Leave --arch out, or take "
+            "another file."
+        )
 
 
 def _blocks(state: Mapping[str, Tensor], pattern: str) -> tuple[int, ...]:

@@ -24,7 +24,8 @@ def output_file(output: str | Path, source: Path, target: str, safetensors: bool
     if safetensors and not file.suffix:
         file = file.with_suffix(safetensors_file.SUFFIX)
     if safetensors and file.suffix != safetensors_file.SUFFIX:
-        raise InputError(f"{file}: files of --safetensors are known by their ending. Name it {file.with_suffix('.safetensors')}.")
+        other = file.with_suffix(safetensors_file.SUFFIX)
+        raise InputError(f"{file}: files of --safetensors are known by their ending. Name it {other}.")
     if file.suffix == safetensors_file.SUFFIX and target == "detectron2":
         raise InputError(f"{file}: detectron2 reads no safetensors. Name it {file.with_suffix('.pth')}.")
     if file.exists() and source.exists() and file.samefile(source):
@@ -36,8 +37,8 @@ def write_backbone_file(file: Path, state: Mapping[str, Tensor], meta: dict[str,
     """Write tensors and what is known of them, whole or not at all.
 
     Args:
-        file: ``.safetensors``, or a file of ``torch.save``: ``state_dict`` and ``meta``; for detectron2 ``model`` and what its
-            ``DetectionCheckpointer`` reads beside it.
+        file: ``.safetensors``, or a file of ``torch.save``: ``state_dict`` and ``meta``; for detectron2 ``model`` and what
+            its ``DetectionCheckpointer`` reads beside it.
         state: Name to tensor.
         meta: Plain values.
         target: Of the library.

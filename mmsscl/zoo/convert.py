@@ -15,7 +15,7 @@ from mmsscl.zoo.file_hash import sha256_of
 from mmsscl.zoo.key_difference import compare_keys
 from mmsscl.zoo.normalisation import Normalisation, mismatch, settings_for, stated_normalisation
 from mmsscl.zoo.read_backbone import BRANCH_PREFIXES, StoredBackbone, build_backbone
-from mmsscl.zoo.read_foreign import ForeignBackbone, read_any
+from mmsscl.zoo.read_foreign import ForeignBackbone, in_caffe_style, read_any
 from mmsscl.zoo.safe_load import load_checkpoint
 from mmsscl.zoo.targets import TARGETS, for_target
 
@@ -110,18 +110,20 @@ def convert_backbone(
     """
     origin = Path(source).expanduser()
     if to not in TARGETS:
-        raise InputError(f"--to {to}: no such library. {did_you_mean(near_names(to, TARGETS), 'Use one of: ' + ', '.join(TARGETS) + '.')}")
+        hint = did_you_mean(near_names(to, TARGETS), f"Use one of: {', '.join(TARGETS)}.")
+        raise InputError(f"--to {to}: no such library. {hint}")
     if branch not in BRANCH_PREFIXES:
         raise InputError(f"--branch {branch}: no such branch. Use one of: {', '.join(BRANCH_PREFIXES)}.")
     file = output_file(output, origin, to, safetensors)
     found = read_any(load_checkpoint(origin), origin, layout, branch)
-    stored = found.stored
     known, remarks = stated_normalisation(found.normalisation, mean, std, channel_order, pixel_range)
     if known is None:
         raise InputError(
             f"checkpoint {origin}: nothing tells how images were normalised for it ({found.about}). Say it: "
             f"--mean, --std and --channel-order; most networks trained on ImageNet: {IMAGENET_OPTIONS}."
         )
+    found = in_caffe_style(found, known)
+    stored = found.stored
     check_expected(name_of(stored.config), arch, origin)
     if stored.exported and found.layout == to and origin.suffix == file.suffix and known == found.normalisation:
         raise InputError(f"checkpoint {origin}: is a backbone that has been exported already: use it as it is.")
@@ -173,7 +175,7 @@ def _verify(stored: StoredBackbone, path: Path, found: ForeignBackbone) -> tuple
         remedy = (
             "Export from the checkpoint as training wrote it."
             if found.by_config
-            else "Give a whole file of a plain network; variants (deep stems, wide, grouped or squeezed blocks) are not known."
+            else "Give a whole file of a plain network; variants (deep stem, wide or grouped blocks) are not known."
         )
         raise InputError(f"checkpoint {path}: its backbone is not the one its {said}: {difference.describe()}. {remedy}")
     backbone.load_state_dict(stored.state, strict=True)

@@ -51,7 +51,8 @@ LAYOUTS = (
            ("target_network_state_dict.encoder.",)),
     Layout("byol-pytorch", "BYOL of lucidrains/byol-pytorch", ("online_encoder.net.", "learner.online_encoder.net."),
            ("target_encoder.net.", "learner.target_encoder.net.")),
-    Layout("byol", "other PyTorch BYOLs", ("online_network.encoder.", "online_network.", "online_encoder.", "online_backbone."),
+    Layout("byol", "other PyTorch BYOLs",
+           ("online_network.encoder.", "online_network.", "online_encoder.", "online_backbone."),
            ("target_network.encoder.", "target_network.", "target_encoder.", "target_backbone."), None),
     Layout("detectron2", "a backbone or detector of detectron2", ("", "backbone.bottom_up."), normalisation=None,
            styles=("resnet-detectron2",)),
@@ -88,8 +89,8 @@ class Found(NamedTuple):
 def flat_names(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """All tensors of a checkpoint by one name each: those of its dictionaries, and those beside them.
 
-    ``state_dict.``, ``model.`` and, anywhere, ``module.`` and ``_orig_mod.`` (wrappers for several GPUs and for compiling) are
-    taken off.
+    ``state_dict.``, ``model.`` and, anywhere, ``module.`` and ``_orig_mod.`` (wrappers for several GPUs and for compiling)
+    are taken off.
 
     Args:
         content: What ``load_checkpoint`` returned.
@@ -139,7 +140,8 @@ def find_backbone(
         where = " or ".join(repr(prefix) for one in wanted for prefix in one.online)
         remedy = f"It looks like {other.layout.name} ({other.layout.about}): leave --from out." if other else _known()
         raise InputError(
-            f"checkpoint {path}: has no backbone in the layout {layout} (names that begin with {where}). {_holds(names)} {remedy}"
+            f"checkpoint {path}: has no backbone in the layout {layout} (names that begin with {where}). {_holds(names)} "
+            f"{remedy}"
         )
     raise InputError(f"checkpoint {path}: no backbone of a known layout is in it. {_holds(names)} {_known()}")
 

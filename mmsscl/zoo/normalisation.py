@@ -103,9 +103,9 @@ def mismatch(target: str, found: Normalisation) -> str | None:
     usual = _DEFAULTS[target]
     if usual.same(found):
         return None
-    faults = [] if usual.channel_order == found.channel_order else [f"channel order {found.channel_order}, not {usual.channel_order}"]
-    aligned = found.mean if usual.channel_order == found.channel_order else found.mean[::-1]
-    scales = found.std if usual.channel_order == found.channel_order else found.std[::-1]
+    same_order = usual.channel_order == found.channel_order
+    faults = [] if same_order else [f"channel order {found.channel_order}, not {usual.channel_order}"]
+    aligned, scales = (values if same_order else values[::-1] for values in (found.mean, found.std))
     if any(abs(a - b) > 0.5 for a, b in zip(aligned, usual.mean)):
         faults.append(f"mean {_short(found.mean)}, not {_short(usual.mean)}")
     if any(abs(a - b) > 0.5 for a, b in zip(scales, usual.std)):

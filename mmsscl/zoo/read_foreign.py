@@ -68,21 +68,27 @@ def read_any(content: dict[str, Any], path: Path, layout: str | None, branch: st
     found = find_backbone(content, path, layout, branch)
     normalisation, more = _normalisation(found.layout, config, content, path)
     style = backbone.get("style") if isinstance(backbone, dict) else None
-    caffe = style == "caffe" or (style is None and normalisation is not None and normalisation.same(CAFFE_BGR))
-    caffe = caffe and "layer1.0.conv3.weight" in found.state
-    if caffe:
-        more.append("taken as Caffe style: a bottleneck's stride is in its first convolution")
-    if found.layout.name == "torchvision":
-        more.append("a ResNet of torchvision, timm or mmdet: their names are the same") if found.style.name == "resnet" else None
-    stored = StoredBackbone(config_of(found.state, found.style.family, path, caffe), None, found.state, {}, branch, False)
+    network = config_of(found.state, found.style.family, path)
+    if style == "caffe":
+        network["style"] = "caffe"
+    stored = StoredBackbone(network, None, found.state, {}, branch, False)
     about = found.layout.about
     return ForeignBackbone(stored, found.layout.name, about, normalisation, False, found.left_out, [*remarks, *more])
 
 
+def in_caffe_style(found: ForeignBackbone, known: Normalisation) -> ForeignBackbone:
+    """A ResNet whose images are Caffe's has Caffe's bottlenecks too, unless its training says otherwise."""
+    config = found.stored.config
+    if found.by_config or "style" in config or config.get("depth", 0) < 50 or not known.same(CAFFE_BGR):
+        return found
+    remark = "taken as Caffe style, as its images are: a bottleneck's stride is in its first convolution"
+    stored = found.stored._replace(config={**config, "style": "caffe"})
+    return replace(found, stored=stored, remarks=[*found.remarks, remark])
+
+
 def _own(stored: StoredBackbone, layout: str, about: str, origin: str, content: dict[str, Any]) -> ForeignBackbone:
-    normalisation = Normalisation(
-        tuple(stored.normalisation["mean"]), tuple(stored.normalisation["std"]), stored.normalisation["channel_order"], origin
-    )
+    numbers = stored.normalisation
+    normalisation = Normalisation(tuple(numbers["mean"]), tuple(numbers["std"]), numbers["channel_order"], origin)
     groups: dict[str, int] = {}
     for name in flat_names(content) if not stored.exported else ():
         first = "target.backbone" if name.startswith("target.backbone.") else name.partition(".")[0]

@@ -1,4 +1,4 @@
-"""How libraries name the tensors of a ResNet. The names in between are mmpretrain's, which mmdet, torchvision and timm share."""
+"""How libraries name the tensors of a ResNet. In between are mmpretrain's names, which mmdet, torchvision and timm share."""
 
 import re
 

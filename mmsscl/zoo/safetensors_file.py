@@ -23,7 +23,8 @@ def to_bytes(state: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> byte
     Raises:
         InputError: The package is missing.
     """
-    strings = {key: value if isinstance(value, str) else json.dumps(value) for key, value in meta.items() if value is not None}
+    told = {key: value for key, value in meta.items() if value is not None}
+    strings = {key: value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}
     tensors = {name: value.detach().contiguous() for name, value in state.items()}
     content: bytes = _package("torch").save(tensors, metadata={"format": "pt", **strings})
     return content
@@ -45,8 +46,8 @@ def load(file: Path) -> dict[str, Any]:
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (it is no dictionary)
     except (package.SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"checkpoint {file}: cannot be read as safetensors ({str(error).splitlines()[0][:200]}); {file.stat().st_size:,} bytes. "
-            "Copy it again; a file of torch.save needs another ending, .pth."
+            f"checkpoint {file}: cannot be read as safetensors ({str(error).splitlines()[0][:200]}); "
+            f"{file.stat().st_size:,} bytes. Copy it again; a file of torch.save needs another ending, .pth."
         ) from error
     return {"state_dict": state, "meta": meta}
 
@@ -56,7 +57,7 @@ def _package(module: str = "") -> ModuleType:
         import safetensors
         import safetensors.torch
     except ImportError as error:
-        raise InputError("safetensors: the package is not installed. pip install safetensors, or pip install mmsscl[safetensors].") from error
+        raise InputError("safetensors: the package is not installed. Run: pip install safetensors") from error
     found: ModuleType = safetensors.torch if module == "torch" else safetensors
     return found
 

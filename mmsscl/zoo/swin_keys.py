@@ -1,7 +1,7 @@
 """How libraries name and order the tensors of a Swin Transformer. The form in between is mmpretrain's.
 
-All have queries, keys and values in one tensor, in this order. What differs beside the names: mmpretrain merges 2 x 2 cells by
-``nn.Unfold``, whose vector runs over channels, then rows, then columns; the others' runs over columns, rows, channels.
+All have queries, keys and values in one tensor, in this order. What differs beside the names: mmpretrain merges 2 x 2 cells
+by ``nn.Unfold``, whose vector runs over channels, then rows, then columns; the others' runs over columns, rows, channels.
 """
 
 import re
@@ -25,6 +25,22 @@ _FROM_TIMM = {
     r"\.attn\.": ".attn.w_msa.",
     r"\.mlp\.fc1\.": ".ffn.layers.0.0.",
     r"\.mlp\.fc2\.": ".ffn.layers.1.",
+}
+_TO_TORCHVISION = {
+    r"^patch_embed\.projection\.": "features.0.0.",
+    r"^patch_embed\.norm\.": "features.0.2.",
+    r"^norm3\.": "norm.",
+    r"\.attn\.w_msa\.": ".attn.",
+    r"\.ffn\.layers\.0\.0\.": ".mlp.0.",
+    r"\.ffn\.layers\.1\.": ".mlp.3.",
+}
+_FROM_TORCHVISION = {
+    r"^features\.0\.0\.": "patch_embed.projection.",
+    r"^features\.0\.2\.": "patch_embed.norm.",
+    r"^norm\.": "norm3.",
+    r"\.attn\.": ".attn.w_msa.",
+    r"\.mlp\.0\.": ".ffn.layers.0.0.",
+    r"\.mlp\.3\.": ".ffn.layers.1.",
 }
 
 
@@ -76,15 +92,11 @@ def to_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, value in state.items():
         if name.endswith("relative_position_index"):
             value = value.flatten()
-        name = re.sub(r"^patch_embed\.projection\.", "features.0.0.", name)
-        name = re.sub(r"^patch_embed\.norm\.", "features.0.2.", name)
-        name = re.sub(r"^norm3\.", "norm.", name)
         name = re.sub(r"^stages\.(\d+)\.blocks\.", lambda stage: f"features.{2 * int(stage[1]) + 1}.", name)
         if ".downsample." in name:
             name = re.sub(r"^stages\.(\d+)\.downsample\.", lambda stage: f"features.{2 * int(stage[1]) + 2}.", name)
             value = _cells_first(value)
-        name = name.replace(".attn.w_msa.", ".attn.").replace(".ffn.layers.0.0.", ".mlp.0.").replace(".ffn.layers.1.", ".mlp.3.")
-        found[name] = value
+        found[_rename(name, _TO_TORCHVISION)] = value
     return found
 
 
@@ -96,13 +108,9 @@ def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         if re.match(r"^features\.[246]\.(norm|reduction)\.", name):
             value = _channels_first(value)
-        name = re.sub(r"^features\.0\.0\.", "patch_embed.projection.", name)
-        name = re.sub(r"^features\.0\.2\.", "patch_embed.norm.", name)
-        name = re.sub(r"^norm\.", "norm3.", name)
         name = re.sub(r"^features\.([1357])\.", lambda part: f"stages.{int(part[1]) // 2}.blocks.", name)
         name = re.sub(r"^features\.([246])\.", lambda part: f"stages.{int(part[1]) // 2 - 1}.downsample.", name)
-        name = name.replace(".attn.", ".attn.w_msa.").replace(".mlp.0.", ".ffn.layers.0.0.").replace(".mlp.3.", ".ffn.layers.1.")
-        found[name] = value
+        found[_rename(name, _FROM_TORCHVISION)] = value
     return _with_indices(found)
 
 

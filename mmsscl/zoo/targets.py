@@ -36,7 +36,7 @@ def for_target(state: Mapping[str, Tensor], config: Mapping[str, Any], target: s
     if kind == "ResNet":
         return _resnet(state, config, target)
     if kind == "SwinTransformer":
-        return _swin(state, target)
+        return _swin(state, config, target)
     if target in ("mmdet", "mmpretrain"):
         return dict(state), []
     raise InputError(f"--to {target}: not known for a {kind}, only for ResNet and SwinTransformer. Use --to mmpretrain.")
@@ -46,8 +46,8 @@ def _resnet(state: Mapping[str, Tensor], config: Mapping[str, Any], target: str)
     caffe = config.get("style") == "caffe" and config.get("depth", 50) >= 50
     if caffe and target in ("torchvision", "timm"):
         raise InputError(
-            f"--to {target}: its bottlenecks stride in the second convolution, this backbone's (Caffe style) in the first: the "
-            "weights would load and give other features. Use --to mmdet, mmpretrain or detectron2."
+            f"--to {target}: its bottlenecks stride in the second convolution, this backbone's (Caffe style) in the first: "
+            "the weights would load and give other features. Use --to mmdet, mmpretrain or detectron2."
         )
     unusual = [
         f"{key}={value}"
@@ -60,7 +60,7 @@ def _resnet(state: Mapping[str, Tensor], config: Mapping[str, Any], target: str)
     return dict(state), remarks
 
 
-def _swin(state: Mapping[str, Tensor], target: str) -> tuple[dict[str, Tensor], list[str]]:
+def _swin(state: Mapping[str, Tensor], config: Mapping[str, Any], target: str) -> tuple[dict[str, Tensor], list[str]]:
     if target == "mmpretrain":
         return dict(state), []
     if target == "mmdet":
@@ -73,4 +73,6 @@ def _swin(state: Mapping[str, Tensor], target: str) -> tuple[dict[str, Tensor], 
     between = [name for name in state if name.startswith(("norm0.", "norm1.", "norm2."))]
     kept = {name: value for name, value in state.items() if name not in between}
     remarks = [f"{target} has no norm after stages before the last: left out {', '.join(between)}"] if between else []
+    if config.get("pad_small_map"):
+        remarks.append(f"trained with pad_small_map=True: on maps of one window {target} does not shift, so features differ")
     return swin_keys.to_timm(kept) if target == "timm" else swin_keys.to_torchvision(kept), remarks
