@@ -72,7 +72,7 @@ def stated_normalisation(
     if pixel_range not in (None, 1, 255):
         raise InputError(f"--pixel-range {pixel_range}: give 1 (pixels from 0 to 1) or 255.")
     if (mean is None) != (std is None):
-        raise InputError(f"--{'std' if mean is None else 'mean'}: is missing; give --mean and --std together.")
+        raise InputError(f"--{'mean' if mean is None else 'std'}: is missing; give --mean and --std together.")
     remarks: list[str] = []
     if mean is not None and std is not None:
         mean, std, remarks = _in_255(mean, std, pixel_range)

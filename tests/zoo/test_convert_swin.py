@@ -1,10 +1,16 @@
 """A converted Swin Transformer gives the source's features: tensors are reordered, not only renamed."""
 
+import logging
+from types import SimpleNamespace
+
 import pytest
 import timm
 import torch
 import torchvision
+from mmengine.model import BaseModel
 
+from mmsscl.engine.hooks import BackboneWeightsHook
+from mmsscl.errors import InputError
 from mmsscl.zoo.convert import convert_backbone
 from mmsscl.zoo.read_backbone import build_backbone, read_backbone
 from tests.sample_backbones import image, randomised, save
@@ -99,7 +105,16 @@ def test_mmdet_takes_it_up(converted, tmp_path):
     own = network.state_dict()
     assert own.keys() == stored.keys()
     assert all(torch.equal(own[name], value) for name, value in stored.items())
-    # mmdet shifts the windows of a map as large as one window, for detection; where none is as small it computes the same
+    numbers = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+    holder = BaseModel(data_preprocessor=dict(type="ImgDataPreprocessor", bgr_to_rgb=True, **numbers))
+    holder.backbone = network
+    runner = SimpleNamespace(model=holder, iter=0, _load_from=None, logger=logging.getLogger("swin"))
+    BackboneWeightsHook().before_train(runner)
+    torch.nn.init.zeros_(network.norm3.bias)
+    with pytest.raises(InputError, match=r"with other values than the file: norm3\.bias"):
+        BackboneWeightsHook().before_train(runner)
+    network.norm3.bias.copy_(stored["norm3.bias"])
+    # mmdet shifts windows on a map of one window too; on larger maps it computes the same
     larger = image(448)
     assert found.shape == wanted.shape
     assert_close(network(larger)[-1], build_and_fill(path)(larger)[-1])
