@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         with atomic_file(options.report) as stream:
             stream.write((json.dumps(dataclasses.asdict(report), indent=2) + "\n").encode())
     print(f"{report.path}: {report.matched} of {report.keys} keys, sha256 {report.sha256[:8]}")
-    print(f"read: {report.architecture}, {report.branch} network of {report.about} ({report.layout})")
+    print(f"read: {report.architecture}, {report.branch} branch; {report.layout}: {report.about}")
     if report.left_out:
         print(f"left out: {', '.join(report.left_out)}")
     numbers = ["[" + ", ".join(f"{value:.6g}" for value in values) + "]" for values in (report.mean, report.std)]

@@ -56,7 +56,7 @@ LAYOUTS = (
            ("target_network.encoder.", "target_network.", "target_encoder.", "target_backbone."), None),
     Layout("detectron2", "a backbone or detector of detectron2", ("", "backbone.bottom_up."), normalisation=None,
            styles=("resnet-detectron2",)),
-    Layout("mmpretrain", "a run of mmselfsup, mmpretrain or mmdet; solo-learn", ("backbone.",),
+    Layout("mmpretrain", "a run of mmselfsup, mmpretrain, mmdet or solo-learn", ("backbone.",),
            ("target_net.0.", "encoder_k.0.", "momentum_backbone.")),
     Layout("simsiam", "SimSiam (facebookresearch/simsiam)", ("encoder.",)),
     Layout("torchvision", "a network of torchvision, or any file with its names (a ResNet of timm or mmdet)", ("",),
@@ -165,7 +165,8 @@ def _try(layout: Layout, prefixes: tuple[str, ...], names: Mapping[str, Tensor],
 def _group(name: str, prefix: str) -> str:
     if prefix and name.startswith(prefix):
         return prefix + name.removeprefix(prefix).partition(".")[0]
-    return name.partition(".")[0]
+    first, _, rest = name.partition(".")
+    return f"{first}.{rest.partition('.')[0]}" if prefix.startswith(f"{first}.") else first
 
 
 def _named(name: str) -> tuple[Layout, ...]:

@@ -14,7 +14,7 @@ TARGETS = ("mmdet", "mmpretrain", "torchvision", "timm", "detectron2")
 # what a library's own ResNet has; others load, and then compute something else
 _USUAL = {
     "strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1), "base_channels": 64, "stem_channels": 64, "expansion": None,
-    "style": "pytorch", "deep_stem": False, "avg_down": False,
+    "deep_stem": False, "avg_down": False,
 }  # fmt: skip
 
 

@@ -27,7 +27,7 @@ def test_says_what_was_found_and_must_be_set(moco_file, tmp_path, capsys):
     assert run(moco_file, tmp_path / "out.pth", "--report", report) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{tmp_path / 'out.pth'}: 120 of 120 keys, sha256 ")
-    assert lines[1] == "read: ResNet-18, online network of MoCo v1 and v2 (facebookresearch/moco) (moco)"
+    assert lines[1] == "read: ResNet-18, online branch; moco: MoCo v1 and v2 (facebookresearch/moco)"
     assert lines[2] == "left out: encoder_q.fc (2)"
     assert lines[3].startswith("images: RGB, mean [123.675, 116.28, 103.53], std [58.395, 57.12, 57.375] (by what MoCo")
     assert lines[4].startswith("set in mmdet: model.data_preprocessor: mean=[123.675, 116.28, 103.53]")
