@@ -1,6 +1,7 @@
 """``mmsscl export``."""
 
 import argparse
+from typing import Any
 
 HELP = "write the backbone of a checkpoint, ours or another project's, as a file for a library"
 EXAMPLES = """examples:
@@ -28,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--branch", choices=["online", "target"], default="online", help="trained by gradients, or its moving average"
     )
     parser.add_argument("--arch", metavar="NAME", help="what network it must be: resnet18, resnet50, swin-tiny, ...")
-    numbers = dict(nargs=3, type=float, metavar=("C1", "C2", "C3"))
+    numbers: dict[str, Any] = dict(nargs=3, type=float, metavar=("C1", "C2", "C3"))
     parser.add_argument("--mean", help="of the images it was trained on, where the file cannot tell", **numbers)
     parser.add_argument("--std", help="likewise", **numbers)
     parser.add_argument("--channel-order", choices=["RGB", "BGR"], help="likewise")

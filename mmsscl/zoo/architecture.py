@@ -10,7 +10,7 @@ from torch import Tensor
 from mmsscl.errors import InputError
 
 # blocks in each stage, whether they are bottlenecks
-_RESNETS = {
+_RESNETS: dict[tuple[tuple[int, ...], bool], int] = {
     ((2, 2, 2, 2), False): 18,
     ((3, 4, 6, 3), False): 34,
     ((3, 4, 6, 3), True): 50,
@@ -18,7 +18,7 @@ _RESNETS = {
     ((3, 8, 36, 3), True): 152,
 }
 # channels of the first stage, blocks in each
-_SWINS = {
+_SWINS: dict[tuple[int, tuple[int, ...]], str] = {
     (96, (2, 2, 6, 2)): "tiny",
     (96, (2, 2, 18, 2)): "small",
     (128, (2, 2, 18, 2)): "base",
