@@ -6,9 +6,12 @@ import torch
 import torch.nn.functional as F
 import torchvision
 
+from mmsscl.errors import InputError
 from mmsscl.registry import MODELS
 from mmsscl.zoo.convert import convert_backbone
+from mmsscl.zoo.layouts import find_backbone
 from mmsscl.zoo.read_backbone import read_backbone
+from mmsscl.zoo.safe_load import load_checkpoint
 from tests.sample_backbones import children, image, randomised, resnet, save, stages, under
 
 
@@ -166,16 +169,26 @@ def test_layouts_are_recognised_and_both_branches_found(tmp_path, layout):
     online, target = resnet(18, seed=1), resnet(18, seed=2)
     file = save(LAYOUTS[layout](online, target), tmp_path / "foreign.pth.tar")
     numbers = dict(mean=[0.5] * 3, std=[0.25] * 3, channel_order="RGB") if layout == "byol" else {}
-    for branch, network in (("online", online), ("target", target)):
-        if (layout, branch) == ("simsiam", "target"):
-            continue
-        given = None if layout == "mmsscl" else (layout if branch == "target" else None)
-        report = convert_backbone(file, tmp_path / f"{branch}.pth", branch=branch, layout=given, **numbers)
-        assert (report.layout, report.branch, report.architecture) == (layout, branch, "ResNet-18")
-        stored, wanted = read_backbone(report.path), network.state_dict()
-        assert stored.state.keys() == {name for name in wanted if not name.startswith("fc.")}
-        assert all(torch.equal(value, wanted[name]) for name, value in stored.state.items())
-        assert (stored.branch, stored.exported, stored.config["depth"]) == (branch, True, 18)
+    report = convert_backbone(file, tmp_path / "online.pth", **numbers)
+    assert (report.layout, report.branch, report.architecture) == (layout, "online", "ResNet-18")
+    stored = read_backbone(report.path)
+    assert (stored.branch, stored.exported, stored.config["depth"]) == ("online", True, 18)
+    assert_of(stored.state, online)
+    content = load_checkpoint(file)
+    if layout == "simsiam":
+        with pytest.raises(InputError, match="holds no target network"):
+            find_backbone(content, file, None, "target")
+        return
+    for name in (layout, None):
+        found = find_backbone(content, file, name, "target")
+        assert found.layout.name == layout
+        assert_of(found.state, target)
+
+
+def assert_of(state, network):
+    wanted = network.state_dict()
+    assert state.keys() == {name for name in wanted if not name.startswith("fc.")}
+    assert all(torch.equal(value, wanted[name]) for name, value in state.items())
 
 
 def test_a_scrl_file_without_projector_or_target(tmp_path):

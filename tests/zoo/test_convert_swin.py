@@ -16,6 +16,13 @@ from mmsscl.zoo.read_backbone import build_backbone, read_backbone
 from tests.sample_backbones import image, randomised, save
 
 
+class Holder(BaseModel):
+    """A model that has mmdet's preprocessor, and is given a backbone."""
+
+    def forward(self, inputs):
+        return self.backbone(inputs)
+
+
 @pytest.fixture(scope="module")
 def source():
     torch.manual_seed(0)
@@ -106,7 +113,7 @@ def test_mmdet_takes_it_up(converted, tmp_path):
     assert own.keys() == stored.keys()
     assert all(torch.equal(own[name], value) for name, value in stored.items())
     numbers = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
-    holder = BaseModel(data_preprocessor=dict(type="ImgDataPreprocessor", bgr_to_rgb=True, **numbers))
+    holder = Holder(data_preprocessor=dict(type="ImgDataPreprocessor", bgr_to_rgb=True, **numbers))
     holder.backbone = network
     runner = SimpleNamespace(model=holder, iter=0, _load_from=None, logger=logging.getLogger("swin"))
     BackboneWeightsHook().before_train(runner)
