@@ -86,7 +86,11 @@ setup(
             "onedl-mmdetection>=3.4.0,<4.0",
         ],
         "openmmlab": ["mmengine>=0.10.0,<1.0", "mmcv>=2.0.1,<2.2", "mmpretrain>=1.0.0,<2.0", "mmdet>=3.0.0,<4.0"],
-        "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "webdataset>=0.2.90", "ruff>=0.14", "mypy>=1.11"],
+        "safetensors": ["safetensors>=0.4"],
+        "test": [
+            "pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "webdataset>=0.2.90", "timm>=1.0", "safetensors>=0.4",
+            "ruff>=0.14", "mypy>=1.11",
+        ],
     },
     entry_points={"console_scripts": ["mmsscl = mmsscl.cli:main"]},
     cmdclass={"build_py": BuildWithConfigs},

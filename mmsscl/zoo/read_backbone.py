@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mmsscl.errors import InputError
+from mmsscl.zoo.key_styles import style_of
 from mmsscl.zoo.safe_load import load_checkpoint, state_dict_of
 
 BRANCH_PREFIXES = {"online": "backbone.", "target": "target.backbone."}
@@ -46,15 +47,25 @@ def read_backbone(path: str | Path, branch: str | None = None) -> StoredBackbone
     """
     if branch is not None and branch not in BRANCH_PREFIXES:
         raise InputError(f"--branch {branch}: no such branch. Use one of: {', '.join(BRANCH_PREFIXES)}.")
+    return read_content(load_checkpoint(path), path, branch)
+
+
+def read_content(content: dict[str, Any], path: str | Path, branch: str | None = None) -> StoredBackbone:
+    """The same, of a file that has been read.
+
+    Args:
+        content: What ``load_checkpoint`` returned.
+        path: Its file, for messages.
+        branch: As of :func:`read_backbone`.
+    """
     source = Path(path)
-    content = load_checkpoint(source)
     state, meta = state_dict_of(content, source), content.get("meta")
     if isinstance(meta, dict) and {"backbone", "mean", "std", "channel_order"} <= meta.keys():
         exported = str(meta.get("branch", "online"))
         if branch not in (None, exported):
             raise InputError(f"--branch {branch}: {source} holds the {exported} branch only. Leave the option out.")
         normalisation = {key: meta[key] for key in ("mean", "std", "channel_order")}
-        return StoredBackbone(dict(meta["backbone"]), meta.get("scope"), state, normalisation, exported, True)
+        return StoredBackbone(dict(meta["backbone"]), meta.get("scope"), _own_names(state), normalisation, exported, True)
     config = stored_config(content, source)
     branch = branch or "online"
     state = _branch_state(state, branch, source)
@@ -134,6 +145,14 @@ def _literal(node: ast.expr) -> Any:
         return ast.literal_eval(node)
     # a class or a call, such as a dtype: nothing an architecture is described by
     return None
+
+
+def _own_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """mmpretrain's names, whichever library a file was exported for."""
+    if all(name.startswith("backbone.") for name in state):
+        state = {name.removeprefix("backbone."): value for name, value in state.items()}
+    style = style_of(set(state))
+    return dict(state) if style is None else style.to_mmpretrain(state)
 
 
 def _branch_state(state: dict[str, torch.Tensor], branch: str, path: Path) -> dict[str, torch.Tensor]:

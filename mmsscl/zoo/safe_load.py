@@ -22,6 +22,8 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as checkpoint_module
 
 from mmsscl.errors import InputError
+from mmsscl.zoo import safetensors_file
+from mmsscl.zoo.file_kind import require_file, require_torch_file
 
 ALLOW_VARIABLE = "MMSSCL_ALLOW_PICKLE"
 """Environment variable: 1 lets checkpoints run code, as plain pickles do."""
@@ -78,7 +80,8 @@ def load_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     """Read a checkpoint file onto the CPU; code in the file is not run.
 
     Args:
-        path: A file written by ``torch.save``: an mmengine checkpoint, an exported backbone, or a plain state dict.
+        path: A file written by ``torch.save``: an mmengine checkpoint, an exported backbone, or a plain state dict; or a
+            ``.safetensors`` file.
         mmap: Leave the tensors in the file until they are looked at, where its format lets (torch before 1.6 wrote another).
 
     Returns:
@@ -92,7 +95,10 @@ def load_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
         >>> load_checkpoint("work_dirs/scrl_r50_coco/epoch_1.pth")["state_dict"].keys()  # doctest: +SKIP
     """
     file = Path(path).expanduser()
-    _require_torch_file(file)
+    require_file(file)
+    if file.suffix == safetensors_file.SUFFIX:
+        return safetensors_file.load(file)
+    require_torch_file(file)
     return _read(file, f"checkpoint {file}", f"{file.stat().st_size:,} bytes, ", mmap and is_archive(file))
 
 
@@ -209,36 +215,6 @@ def _to_device(value: Any, device: torch.device) -> Any:
     if isinstance(value, list):
         return [_to_device(item, device) for item in value]
     return value
-
-
-def _require_torch_file(file: Path) -> None:
-    if file.is_dir():
-        raise InputError(f"checkpoint {file}: is a folder. Name the .pth file in it.")
-    if not file.is_file():
-        near = sorted(other.name for other in file.parent.glob("*.pth"))[:8] if file.parent.is_dir() else []
-        there = f"In that folder: {', '.join(near)}." if near else "No .pth file lies in that folder."
-        raise InputError(f"checkpoint {file}: no such file. {there} Give the path of an existing checkpoint.")
-    with file.open("rb") as stream:
-        head = stream.read(512)
-    if not head:
-        raise InputError(f"checkpoint {file}: is empty. Copy it again, or take an earlier checkpoint.")
-    if head.startswith(b"version https://git-lfs"):
-        raise InputError(f"checkpoint {file}: is a Git LFS pointer, not the file itself. Run `git lfs pull`.")
-    # torch.save writes a zip archive ("PK"), or before torch 1.6 a pickle (byte 0x80 first)
-    if not head.startswith((b"PK", b"\x80")):
-        kind = "a text file" if _is_text(head) else "not a file of torch.save"
-        raise InputError(
-            f"checkpoint {file}: is {kind} (it begins with {head[:24]!r}). "
-            "Name a .pth file written by training or by tools/export_backbone.py."
-        )
-
-
-def _is_text(head: bytes) -> bool:
-    try:
-        head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error.start > len(head) - 4
-    return b"\x00" not in head
 
 
 def _unreadable(name: str, size: str, error: BaseException) -> InputError:

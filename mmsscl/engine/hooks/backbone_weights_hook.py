@@ -85,7 +85,11 @@ class BackboneWeightsHook(Hook):
             self._accept_random(runner)
             return
         content = _read(file)
-        state = _under(prefixes, state_dict_of(content, file))
+        state = state_dict_of(content, file)
+        if prefixes == [""] and all(name.startswith("backbone.") for name in state):
+            # mmdet's Swin Transformer takes this off by itself; whether it did, the values tell
+            prefixes = ["backbone."]
+        state = _under(prefixes, state)
         count = self._compare(parts, state, file, " and ".join(repr(prefix) for prefix in prefixes if prefix))
         self._compare_normalisation(model, content, file)
         runner.logger.info("backbone: all %d parameters and buffers are those of %s", count, file)

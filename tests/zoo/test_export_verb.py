@@ -1,0 +1,58 @@
+"""``mmsscl export`` as the command line calls it."""
+
+import argparse
+import json
+
+import pytest
+
+from mmsscl import cli_export
+from mmsscl.errors import InputError
+from tests.sample_backbones import resnet, save, under
+
+
+def run(*words):
+    parser = argparse.ArgumentParser()
+    cli_export.arguments(parser)
+    return cli_export.run(parser.parse_args([str(word) for word in words]))
+
+
+@pytest.fixture(scope="module")
+def moco_file(tmp_path_factory):
+    state = {f"module.{name}": value for name, value in under("encoder_q.", resnet(18)).items()}
+    return save({"state_dict": state, "epoch": 800}, tmp_path_factory.mktemp("moco") / "moco.pth.tar")
+
+
+def test_says_what_was_found_and_must_be_set(moco_file, tmp_path, capsys):
+    report = tmp_path / "report.json"
+    assert run(moco_file, tmp_path / "out.pth", "--report", report) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{tmp_path / 'out.pth'}: 120 of 120 keys, sha256 ")
+    assert lines[1] == "read: ResNet-18, online branch; moco: MoCo v1 and v2 (facebookresearch/moco)"
+    assert lines[2] == "left out: encoder_q.fc (2)"
+    assert lines[3].startswith("images: RGB, mean [123.675, 116.28, 103.53], std [58.395, 57.12, 57.375] (by what MoCo")
+    assert lines[4].startswith("set in mmdet: model.data_preprocessor: mean=[123.675, 116.28, 103.53]")
+    told = json.loads(report.read_text())
+    assert (told["layout"], told["keys"], told["mismatch"]) == ("moco", 120, None)
+    assert told["sha256"].startswith(lines[0][-8:])
+
+
+def test_a_mismatch_is_named(moco_file, tmp_path, capsys):
+    words = ["--mean", "0.5", "0.5", "0.5", "--std", "0.5", "0.5", "0.5", "--channel-order", "BGR", "--to", "mmpretrain"]
+    assert run(moco_file, tmp_path / "out.safetensors", *words) == 0
+    said = capsys.readouterr().out
+    assert "mismatch: mmpretrain's own configs normalise otherwise; this backbone needs channel order BGR, not RGB" in said
+    numbers = "mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]"
+    assert f"set in mmpretrain: data_preprocessor: {numbers}, to_rgb=False" in said
+    assert "note: mean and std are of pixels from 0 to 1" in said
+
+
+def test_what_it_must_be_is_checked(moco_file, tmp_path):
+    with pytest.raises(InputError, match="not the resnet50"):
+        run(moco_file, tmp_path / "out.pth", "--arch", "resnet50")
+    with pytest.raises(InputError, match="no backbone in the layout scrl"):
+        run(moco_file, tmp_path / "out.pth", "--from", "scrl")
+
+
+def test_help_has_examples():
+    assert cli_export.HELP.islower()
+    assert cli_export.EXAMPLES.startswith("examples:\n  mmsscl export ")
