@@ -1,34 +1,82 @@
 """``mmsscl export``."""
+
 import argparse
-import dataclasses
-import json
-from pathlib import Path
+from typing import Any
 
 from mmsscl.cli.common_arguments import add_allow_pickle
 
-HELP = "write the backbone of a pretraining checkpoint as a file for mmdet and mmpretrain"
-EXAMPLES = """example:
+HELP = "write the backbone of a checkpoint, ours or another project's, as a file for a library"
+EXAMPLES = """examples:
   mmsscl export work_dirs/scrl_r50_coco/epoch_200.pth backbone.pth
-  then in an mmdet config: model = dict(backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="backbone.pth")))"""
+  then in an mmdet config: model = dict(backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="backbone.pth")))
+  mmsscl export work_dirs/scrl_r50_coco/epoch_200.pth backbone.safetensors --to timm
+  mmsscl export work_dirs/scrl_r50_coco/epoch_200.pth backbone_d2.pth --to detectron2
+  mmsscl export moco_v2_800ep_pretrain.pth.tar backbone.pth
+  mmsscl export model_final.pth backbone.pth --from detectron2 \\
+      --mean 103.53 116.28 123.675 --std 1 1 1 --channel-order BGR"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("checkpoint", help="a pretraining checkpoint (epoch_*.pth, iter_*.pth)")
+    parser.add_argument("checkpoint", help="of training, of mmsscl export or of another project (.pth, .safetensors)")
     parser.add_argument("output", help="the file to write")
+    parser.add_argument(
+        "--to", default="mmdet", metavar="LIBRARY", help="mmdet (default), mmpretrain, torchvision, timm or detectron2"
+    )
+    parser.add_argument(
+        "--from", dest="layout", metavar="LAYOUT",
+        help="what the checkpoint must be: mmsscl, scrl, moco, torchvision, ... (default: recognised by its keys)",
+    )  # fmt: skip
     parser.add_argument(
         "--branch", choices=["online", "target"], default="online", help="trained by gradients, or its moving average"
     )
-    parser.add_argument("--report", help="also write what was exported (path, matched, keys, sha256) as json")
+    parser.add_argument("--arch", metavar="NAME", help="what network it must be: resnet18, resnet50, swin-tiny, ...")
+    numbers: dict[str, Any] = dict(nargs=3, type=float, metavar=("C1", "C2", "C3"))
+    parser.add_argument("--mean", help="of the images it was trained on, where the file cannot tell", **numbers)
+    parser.add_argument("--std", help="likewise", **numbers)
+    parser.add_argument("--channel-order", choices=["RGB", "BGR"], help="likewise")
+    parser.add_argument(
+        "--pixel-range", type=int, choices=[1, 255], help="that --mean and --std are of (default: told by their size)"
+    )
+    parser.add_argument("--safetensors", action="store_true", help="write that format (or let OUTPUT end in .safetensors)")
+    parser.add_argument("--report", help="also write what was found and written as json")
     add_allow_pickle(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Export, and print what was matched."""
-    from mmsscl.zoo.export import export_backbone
+    """Convert, and say what was found, written and must be set."""
+    import dataclasses
+    import json
 
-    report = export_backbone(options.checkpoint, options.output, branch=options.branch)
+    from mmsscl.atomic_file import atomic_file
+    from mmsscl.zoo.convert import convert_backbone
+
+    report = convert_backbone(
+        options.checkpoint,
+        options.output,
+        to=options.to,
+        layout=options.layout,
+        branch=options.branch,
+        arch=options.arch,
+        mean=options.mean,
+        std=options.std,
+        channel_order=options.channel_order,
+        pixel_range=options.pixel_range,
+        safetensors=options.safetensors,
+    )
     if options.report:
-        Path(options.report).write_text(json.dumps(dataclasses.asdict(report), indent=2) + "\n", encoding="utf-8")
+        with atomic_file(options.report) as stream:
+            stream.write((json.dumps(dataclasses.asdict(report), indent=2) + "\n").encode())
     print(f"{report.path}: {report.matched} of {report.keys} keys, sha256 {report.sha256[:8]}")
+    print(f"read: {report.architecture}, {report.branch} branch; {report.layout}: {report.about}")
+    if report.left_out:
+        print(f"left out: {', '.join(report.left_out)}")
+    numbers = ["[" + ", ".join(f"{value:.6g}" for value in values) + "]" for values in (report.mean, report.std)]
+    print(f"images: {report.channel_order}, mean {numbers[0]}, std {numbers[1]} (by {report.normalisation_origin})")
+    if report.mismatch:
+        print(f"mismatch: {report.mismatch}")
+    for line in report.settings:
+        print(f"set in {report.target}: {line}")
+    for line in report.remarks:
+        print(f"note: {line}")
     return 0

@@ -89,12 +89,12 @@ def test_bad_input_prints_one_line_and_exits_with_2(tmp_path, capsys):
 
 
 def test_other_errors_keep_their_traceback(monkeypatch):
-    import mmsscl.zoo.export
+    import mmsscl.zoo.convert
 
     def fail(*arguments, **options):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(mmsscl.zoo.export, "export_backbone", fail)
+    monkeypatch.setattr(mmsscl.zoo.convert, "convert_backbone", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         cli.main(["export", "a", "b"])
 

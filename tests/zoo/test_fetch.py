@@ -1,10 +1,8 @@
 """From an entry to a file that may be loaded: hashes first, pins, conversion, mirrors, two at once."""
 import hashlib
-import importlib.util
 import os
 import subprocess
 import sys
-import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,7 +59,7 @@ def verified(server, backbone):
 
 
 @pytest.fixture
-def authors(server, tmp_path, monkeypatch):
+def authors(server, tmp_path):
     """An entry as the authors' are, and a file as their code writes it."""
     torch.manual_seed(0)
     network = torchvision.models.resnet18()
@@ -74,21 +72,8 @@ def authors(server, tmp_path, monkeypatch):
     file = tmp_path / "scrl_200ep.pth"
     torch.save({"online_network_state_dict": state}, file)
     server.files["/scrl_200ep.pth"] = file.read_bytes()
-    if importlib.util.find_spec("mmsscl.zoo.convert") is None:
-        monkeypatch.setitem(sys.modules, "mmsscl.zoo.convert", types.SimpleNamespace(convert_backbone=stand_in))
     entry = Entry("theirs", "", "shipped", "metafile.yml", weights=f"{server.url}/scrl_200ep.pth", layout="kakaobrain/scrl")
     return entry, network.state_dict()
-
-
-def stand_in(source, output, to):
-    """The conversion of kakaobrain/scrl, for as long as there is none in the package."""
-    names = {str(number): name for name, number in CHILDREN.items()}
-    state = {}
-    for name, value in load_checkpoint(source)["online_network_state_dict"].items():
-        part, number, rest = name.split(".", 2)
-        if part == "encoder":
-            state[f"{names[number]}.{rest}"] = value
-    torch.save({"state_dict": state, "meta": {}}, output)
 
 
 def test_downloaded_once_and_hashed_each_time(verified, server, backbone):
