@@ -1,4 +1,4 @@
-"""The quickstart's stages: scenes, pretraining, export, two fine-tunings, pictures, summary.
+"""The quickstart's stages: scenes, pretraining, export, two fine-tunings, pictures, summary, a zoo with its backbone.
 
 Each stage is the command a user would type; its full output goes to a log beside the results and the lines that show
 progress are passed on to the console. Run through ``bash tools/quickstart.sh``, which makes the environment first.
@@ -20,7 +20,7 @@ PRETRAIN_CONFIG = "configs/quickstart/scrl_r18_toy.py"
 DETECTOR_CONFIG = "configs/quickstart/faster_rcnn_r18_fpn_toy.py"
 RANDOM_CONFIG = "configs/quickstart/faster_rcnn_r18_fpn_toy_random.py"
 UNLABELED_IMAGES = 1600
-STAGES = 7
+STAGES = 8
 MARKER = ".mmsscl_quickstart"
 # of what a stage prints: training and evaluation progress, results, errors; the rest stays in its log
 PROGRESS = re.compile(
@@ -243,8 +243,14 @@ def main() -> None:
     ]))  # fmt: skip
     summary = {"seed": arguments.seed, **summarise(out, stages)}
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    stages.run(("publish backbone", [
+        "tools/zoo.py", "add", str(backbone), "--name", "scrl_r18_toy", "--metrics", str(out / "summary.json"),
+        "--into", str(out / "zoo"),
+    ]))  # fmt: skip
     print("\n" + table(summary, stages.seconds, time.perf_counter() - start))
     print(f"\npictures: {out}/matched_boxes, {out}/detections\nsummary:  {out}/summary.json")
+    zoo = (ROOT / out / "zoo").as_uri()
+    print(f"backbone: MMSSCL_ZOO={zoo} mmsscl zoo list scrl_r18_toy\na page:   mmsscl report {out}/scrl")
 
 
 if __name__ == "__main__":
