@@ -18,7 +18,13 @@ from mmsscl.evaluation.classified_photos import ClassifiedPhotos, labelled_folde
 from mmsscl.evaluation.feature_network import FeatureNetwork, load_feature_network, random_feature_network
 from mmsscl.evaluation.features import FeatureSettings, extract_features
 from mmsscl.evaluation.knn import top_accuracy, weighted_knn
-from mmsscl.evaluation.linear_classifiers import few_shots, logistic_scores, svm_scores, voc_average_precision
+from mmsscl.evaluation.linear_classifiers import (
+    LOGISTIC_COSTS,
+    few_shots,
+    logistic_scores,
+    svm_scores,
+    voc_average_precision,
+)
 from mmsscl.evaluation.short_names import short_names
 from mmsscl.version import __version__
 
@@ -40,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser, measure: str) -> None:
         parser.add_argument("--images", metavar="FOLDER", help="of the photos that jsons name (default: the json's folder)")
         parser.add_argument("--shots", type=int, nargs="*", default=[], metavar="N", help="also learn from N photos a class")
         parser.add_argument("--trials", type=int, default=5, help="draws of these photos (default: %(default)s)")
+    if measure == "linear":
+        parser.add_argument(
+            "--costs", type=float, nargs="+", default=list(LOGISTIC_COSTS), metavar="COST",
+            help="inverse strengths of the L2 penalty to choose from by held-out photos; one, for an equal footing of "
+            "several checkpoints, is taken as it is (default: 1 to 10000 by tens)",
+        )  # fmt: skip
     if measure == "knn":
         parser.add_argument("--k", type=int, nargs="+", default=[20], help="neighbours (default: 20)")
         parser.add_argument("--temperature", type=float, default=0.07, help="of their weights (default: %(default)s)")
@@ -148,10 +160,13 @@ def _knn(train: ClassifiedPhotos, val: ClassifiedPhotos, args: argparse.Namespac
 
 
 def _linear(train: ClassifiedPhotos, val: ClassifiedPhotos, args: argparse.Namespace) -> _Score:
+    wrong = [cost for cost in args.costs if not 0 < cost < float("inf")]
+    if wrong:
+        raise InputError(f"--costs {wrong[0]:g}: give numbers above 0.")
     labels, wanted = train.labels, torch.from_numpy(val.labels)
 
     def score(features: np.ndarray, queries: np.ndarray) -> dict[str, float]:
-        scores, cost = logistic_scores(features, labels, queries, seed=args.seed)
+        scores, cost = logistic_scores(features, labels, queries, args.costs, args.seed)
         found = torch.from_numpy(scores)
         return {"top-1": top_accuracy(found, wanted, 1), "top-5": top_accuracy(found, wanted, 5), "cost": cost}
 

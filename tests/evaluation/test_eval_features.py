@@ -61,6 +61,13 @@ def test_a_table_of_checkpoints_beside_random_weights(place, tmp_path, capsys, m
     assert json.loads(out.read_text())["scores"] == report["scores"], "the same from the cache"
 
 
+def test_one_cost_is_taken_as_it_is(place, tmp_path):
+    out = tmp_path / "scores.json"
+    for words, cost in ((["--costs", "3"], 3.0), (["--costs", "0.001", "3"], 3.0)):
+        assert run(place, "linear", *words, "--out", str(out)) == 0
+        assert json.loads(out.read_text())["scores"]["epoch_1"]["cost"] == cost
+
+
 def test_svm_takes_jsons(place, tmp_path, capsys):
     options = write_coco(tmp_path, count=8)
     train, val, images = (options[f"dataset_from_json.{key}"] for key in ("train", "val", "images"))
@@ -95,6 +102,8 @@ def test_svm_takes_jsons(place, tmp_path, capsys):
         ("knn", ["--device", "quantum"], "--device quantum"),
         ("knn", ["--out", "{at}"], "--out .*: is a folder"),
         ("knn", ["--cache", "{at}/epoch_1.pth"], "--cache: .* cannot be written"),
+        ("linear", ["--costs", "1", "0"], "--costs 0: give numbers above 0"),
+        ("linear", ["--costs", "nan"], "--costs nan: give numbers above 0"),
         ("linear", ["--train", "{at}/one"], r"class 0: has 1 photo\(s\)"),
         ("svm", ["--shots", "13"], "13 shots: class 0 has 12 photos"),
         ("svm", ["--trials", "0"], "--trials 0"),

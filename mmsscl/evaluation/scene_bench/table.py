@@ -69,13 +69,13 @@ def markdown(cells: Sequence[dict[str, Any]], methods: Sequence[str] | None = No
         methods: Rows; None: those that have a cell. A figure that is not there is a dash.
     """
     rows = methods or [name for name in METHODS if any(cell["method"] == name for cell in cells)]
-    lines = ["| pretraining | " + " | ".join(column.label for column in COLUMNS) + " | seconds | seeds |"]
+    lines = ["| pretraining | " + " | ".join(column.label for column in COLUMNS) + " | pretraining, s | seeds |"]
     lines.append("|---" * (len(COLUMNS) + 3) + "|")
     for name in rows:
         own = [cell for cell in cells if cell["method"] == name]
         values = [_cell(values_of(own, column), column.digits) for column in COLUMNS]
         seconds = [cell["stages"].get("pretrain", {}) for cell in own]
-        told = [_seconds(stage) for stage in seconds if "seconds" in stage]
+        told = [_seconds(stage) for stage in seconds if "seconds" in stage and METHODS[name].trains]
         lines.append(
             f"| {METHODS[name].label} | " + " | ".join(values) + f" | {', '.join(told) or ABSENT} | {len(own) or ABSENT} |"
         )
