@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> str:
 def tsne(features: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> np.ndarray:
     """Places on a plane where photos of like features lie together; distances between far groups mean nothing.
 
-    Features are brought to length one, so that the cosine decides, as in the nearest neighbours of ``mmsscl knn``. The
+    Features are brought to length one, so that the cosine decides, as in the nearest neighbours of ``mmsscl eval knn``. The
     first two principal components are the start.
 
     Args:
