@@ -11,6 +11,11 @@ from mmsscl.errors import InputError
 _ABSENT, _BEGUN, _KEPT = range(3)
 
 
+def machine_memory() -> float:
+    """Memory of this machine, in GB (1e9 bytes)."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+
+
 class DecodedPhotos:
     """Keeps the pixels of a data set's photos, uint8, as they are decoded, while there is room.
 
@@ -34,7 +39,7 @@ class DecodedPhotos:
     """
 
     def __init__(self, count: int, gigabytes: float) -> None:
-        most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+        most = machine_memory()
         if not isinstance(gigabytes, int | float) or isinstance(gigabytes, bool) or not 0 < gigabytes <= most:
             raise InputError(
                 f"keep_decoded={gigabytes!r}: give the memory for decoded photos in GB, above 0 and below the {most:.0f} "

@@ -172,13 +172,15 @@ def test_a_pretraining_that_has_not_ended_is_not_taken(bench, data, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [(["random=a.pth"], "'random' is not a method that --methods pretrains"), (["scrl"], "--pretrained scrl: names no file"),
-     (["moco=a.pth"], "'moco' is not a method"), (["byol=a.pth", "--seeds", "0", "1"], "a checkpoint has one seed")],
+     (["moco=a.pth"], "'moco' is not a method"), (["byol=gone.pth"], "byol=gone.pth: no such file"),
+     (["byol=a.pth", "--seeds", "0", "1"], "a checkpoint has one seed")],
 )  # fmt: skip
 def test_checkpoints_that_fit_no_cell_are_told(data, tmp_path, words, message):
     tool = [sys.executable, str(ROOT / "tools/benchmark/scene_bench.py"), "run", "--data", str(data), "--out", str(tmp_path)]
     run = subprocess.run([*tool, "--pretrained", *words], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr.startswith("error: --pretrained")) == (2, True)
     assert message in run.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_step_that_fails_is_told_with_its_command(data, tmp_path):

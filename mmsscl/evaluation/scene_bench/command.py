@@ -94,11 +94,13 @@ def _run_verb(command: list[str]) -> int:
 
 def _pretrained(options: argparse.Namespace) -> dict[str, str]:
     given = dict(word.partition("=")[::2] for word in options.pretrained)
+    if given and len(options.seeds) > 1:
+        raise InputError("--pretrained: a checkpoint has one seed. Run one of --seeds at a time.")
     for method, file in given.items():
         if method not in options.methods or not METHODS[method].trains:
             raise InputError(f"--pretrained {method}={file}: {method!r} is not a method that --methods pretrains.")
         if not file:
             raise InputError(f"--pretrained {method}: names no file. Write {method}=FILE.")
-    if given and len(options.seeds) > 1:
-        raise InputError("--pretrained: a checkpoint has one seed. Run one of --seeds at a time.")
+        if not Path(file).is_file():
+            raise InputError(f"--pretrained {method}={file}: no such file. Name the checkpoint of a pretraining's end.")
     return given

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmsscl.atomic_file import atomic_file
+from mmsscl.datasets.decoded_photos import machine_memory
 from mmsscl.datasets.scene_images import SceneImages
 from mmsscl.engine.config import load_config
 from mmsscl.engine.config_keys import KNOWN_KEYS
@@ -192,8 +193,8 @@ def _fix_data(config: Config, settings: BenchSettings) -> None:
 
 def _feed(config: Config, settings: BenchSettings) -> None:
     """How photos are read: samples do not depend on it."""
-    loader, memory = config.train_dataloader, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    loader.dataset.keep_decoded = min(4.0, memory / 4) if settings.keep_decoded is None else settings.keep_decoded
+    loader = config.train_dataloader
+    loader.dataset.keep_decoded = min(4.0, machine_memory() / 4) if settings.keep_decoded is None else settings.keep_decoded
     if settings.workers is not None:
         loader.num_workers = settings.workers
     elif torch.cuda.is_available():
