@@ -71,7 +71,7 @@ def small_run(config: Path, folder: Path, backbone: Path) -> tuple[Path, dict[st
         options["train_dataloader.dataset.times"] = 1
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         options |= dict(_scales(settings[loader].dataset, f"{loader}.dataset"))
-    options |= _small_heads(settings)
+    options |= small_heads(settings)
     file = folder / config.name
     file.write_text(leaf, encoding="utf-8")
     return file, options
@@ -113,8 +113,12 @@ def _scales(node: Any, place: str) -> Any:
             yield from _scales(item, f"{place}.{index}")
 
 
-def _small_heads(settings: Any) -> dict[str, Any]:
-    """Narrow and few regions; ResNet-18's channels where no FPN evens them out."""
+def small_heads(settings: Any) -> dict[str, Any]:
+    """Options for narrow heads and few regions, in which most of a small run's time would go.
+
+    Args:
+        settings: The config of a detector, loaded. Where no FPN evens its channels out, they become ResNet-18's.
+    """
     model = settings.model.to_dict()
     if not model.get("neck"):
         heads = {"shared_head.depth": 18, "bbox_head.in_channels": 512, "bbox_roi_extractor.out_channels": 256}

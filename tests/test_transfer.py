@@ -15,6 +15,7 @@ from mmsscl.engine.preflight import check_config
 from mmsscl.engine.train import register_scope, train
 from mmsscl.errors import InputError
 from tests.sample_runs import ROOT, small_detector_options, write_backbone, write_coco
+from tests.sample_transfer import small_heads
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -90,7 +91,7 @@ def test_one_gpu_variant_steps_like_eight():
 def test_custom_config_trains_evaluates_and_is_evaluated_again(kind, tmp_path):
     config = ROOT / f"configs/transfer/{kind}_r50_fpn_custom.py"
     backbone = write_backbone(tmp_path / "backbone.pth")
-    options = write_coco(tmp_path) | small_detector_options(backbone)
+    options = write_coco(tmp_path) | small_detector_options(backbone) | small_heads(load_config(config))
     runner = train(config, work_dir=str(tmp_path / "run"), options=options)
     assert runner.iter == 2
     log = next((tmp_path / "run").rglob("*.log")).read_text()
@@ -109,7 +110,8 @@ def test_custom_config_trains_evaluates_and_is_evaluated_again(kind, tmp_path):
 
 def test_evaluating_a_checkpoint_of_another_model_is_refused(tmp_path):
     config = ROOT / "configs/transfer/faster_rcnn_r50_fpn_custom.py"
-    options = write_coco(tmp_path) | small_detector_options(write_backbone(tmp_path / "backbone.pth"))
+    backbone = write_backbone(tmp_path / "backbone.pth")
+    options = write_coco(tmp_path) | small_detector_options(backbone) | small_heads(load_config(config))
     with pytest.raises(InputError, match="missing in the file"):
         evaluate(config, tmp_path / "backbone.pth", work_dir=str(tmp_path / "test"), options=options)
     with pytest.raises(InputError, match=r"load_from: .*no such file"):
@@ -118,7 +120,8 @@ def test_evaluating_a_checkpoint_of_another_model_is_refused(tmp_path):
 
 def test_a_backbone_of_another_depth_stops_the_run(tmp_path):
     config = ROOT / "configs/transfer/faster_rcnn_r50_fpn_custom.py"
-    options = write_coco(tmp_path) | small_detector_options(write_backbone(tmp_path / "r34.pth", depth=34))
+    backbone = write_backbone(tmp_path / "r34.pth", depth=34)
+    options = write_coco(tmp_path) | small_detector_options(backbone) | small_heads(load_config(config))
     with pytest.raises(InputError, match=r"unexpected in the file: layer1\.2"):
         train(config, work_dir=str(tmp_path / "run"), options=options)
 

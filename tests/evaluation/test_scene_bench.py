@@ -1,8 +1,6 @@
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -83,20 +81,21 @@ class Run:
 def bench(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("bench")
     run = Run()
-    cells = [run_cell(Cell(method, 0), out, small(data), run) for method in ("random", "scrl")]
+    few = STAGES[:3]  # a cell without pretraining differs in its first step; detectors take longest
+    cells = [run_cell(Cell("random", 0), out, small(data), run, few), run_cell(Cell("scrl", 0), out, small(data), run)]
     return out, cells, run
 
 
 def test_a_cell_holds_figures_of_all_steps(bench):
     out, cells, run = bench
     measures = ["export", "knn", "linear", "regions", "saliency", "train", "test", "train", "test"]
-    assert run.verbs == [*measures, "train", *measures]
-    for cell in cells:
-        assert list(cell["stages"]) == list(STAGES)
+    assert run.verbs == [*measures[:3], "train", *measures]
+    for cell, stages in zip(cells, (STAGES[:3], STAGES)):
+        assert tuple(name for name, stage in cell["stages"].items() if stage) == stages
         for column in COLUMNS:
-            value = cell["stages"][column.stage]["result"][column.key]
-            assert 0 <= value <= 100, column
-        assert all(stage["seconds"] >= 0 and stage["begun"] == 1 for stage in cell["stages"].values())
+            if column.stage in stages:
+                assert 0 <= cell["stages"][column.stage]["result"][column.key] <= 100, column
+        assert all(cell["stages"][name]["seconds"] >= 0 and cell["stages"][name]["begun"] == 1 for name in stages)
         assert cell["stages"]["knn"]["made_with"]["torch"] == torch.__version__
     assert cells[1]["stages"]["pretrain"]["result"].keys() == {"loss", "projection_std"}
     assert 0 < cells[1]["stages"]["pretrain"]["data_wait"] < 1
@@ -122,7 +121,7 @@ def test_a_cell_goes_on_where_it_was_cut(bench, data, tmp_path, stop_at, status)
     with pytest.raises(CellStopped, match="The same command goes on"):
         run_cell(Cell("scrl", 0), tmp_path, small(data), run, stages)
     found = run_cell(Cell("scrl", 0), tmp_path, small(data), again, stages)
-    wanted = whole.verbs[9:14]
+    wanted = whole.verbs[3:8]
     assert run.verbs == wanted[: stop_at + 1]
     assert again.verbs[stop_at - len(wanted) :] == wanted[stop_at:]
     results = [{name: cell["stages"][name]["result"] for name in stages} for cell in (found, cells[1])]
@@ -175,11 +174,11 @@ def test_a_pretraining_that_has_not_ended_is_not_taken(bench, data, tmp_path):
      (["moco=a.pth"], "'moco' is not a method"), (["byol=gone.pth"], "byol=gone.pth: no such file"),
      (["byol=a.pth", "--seeds", "0", "1"], "a checkpoint has one seed")],
 )  # fmt: skip
-def test_checkpoints_that_fit_no_cell_are_told(data, tmp_path, words, message):
-    tool = [sys.executable, str(ROOT / "tools/benchmark/scene_bench.py"), "run", "--data", str(data), "--out", str(tmp_path)]
-    run = subprocess.run([*tool, "--pretrained", *words], capture_output=True, text=True, check=False)
-    assert (run.returncode, run.stderr.startswith("error: --pretrained")) == (2, True)
-    assert message in run.stderr
+def test_checkpoints_that_fit_no_cell_are_told(data, tmp_path, capsys, words, message):
+    assert cli.main(["bench", "run", "--data", str(data), "--out", str(tmp_path), "--pretrained", *words]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: --pretrained")
+    assert message in told
     assert not list(tmp_path.iterdir())
 
 

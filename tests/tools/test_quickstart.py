@@ -201,8 +201,8 @@ def test_stages_side_by_side_share_the_cores_and_are_labelled(
     out = capsys.readouterr().out
     assert f"[one] classes: {threads}" in out
     assert f"[two] classes: {threads}" in out
-    assert "[1/7] one" in out
-    assert "[2/7] two" in out
+    assert "[1/8] one" in out
+    assert "[2/8] two" in out
     assert set(stages.seconds) == {"one", "two"}
     assert (tmp_path / "two.log").read_text() == f"classes: {threads}\n"
 

@@ -1,8 +1,6 @@
 """Pictures of saliency: colors at the right place, crops counted as brute force counts them, files written."""
 import argparse
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -27,7 +25,7 @@ from mmsscl.visualization.browse_saliency import MapColumn, add_arguments, draw_
 from mmsscl.visualization.canvas import beside
 from mmsscl.visualization.crop_heat import GUIDED, LOCAL, PLAIN, draw_crops, guiding_map
 from mmsscl.visualization.saliency_overlay import at_height, captioned, crop_coverage, draw_heat, heat_colors
-from tests.sample_runs import ROOT, write_photos, write_pretraining_config
+from tests.sample_runs import write_photos, write_pretraining_config
 
 
 def guided_pipeline(source: str = "store", local: bool = True, crop: str = "SaliencyCrop", **pair_options) -> list[dict]:
@@ -354,12 +352,3 @@ def test_bad_input(run: dict[str, Path], tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=text):
             main(arguments("--out", tmp_path / "out", *words))
-
-
-def test_tools_say_how_they_are_used(tmp_path: Path) -> None:
-    for name in ("browse_saliency", "eval_saliency"):
-        command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), "--help"]
-        result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-        assert result.returncode == 0, result.stderr
-        assert "GeodesicSaliency" in result.stdout
-        assert "checkpoint" in result.stdout.split("options:")[0]
