@@ -13,6 +13,7 @@ import torch
 
 from mmsscl.errors import InputError
 from mmsscl.zoo import fetch as fetch_module
+from mmsscl.zoo.backbone_file import write_backbone_file
 from mmsscl.zoo.cache import cache_folder, read_record, read_records
 from mmsscl.zoo.entry import Entry
 from mmsscl.zoo.fetch import check_files, fetch
@@ -229,6 +230,9 @@ def test_a_full_disk_is_said_whatever_is_written(verified, theirs, small_disk, c
     monkeypatch.setenv("MMSSCL_CACHE", str(disk))
     with pytest.raises(InputError, match=r"theirs: cannot be written.*the disk is full.*MMSSCL_CACHE"):
         fetch(theirs, print, allow_unverified=True)
+    # so does what conversion really writes with
+    with pytest.raises(OSError, match="No space left"):
+        write_backbone_file(disk / "a.pth", {"a": torch.zeros(100_000)}, {}, "mmdet")
     shutil.rmtree(disk / "weights")
     monkeypatch.setattr(fetch_module, "write_record", lambda *_: (disk / "filler").write_bytes(bytes(300_000)))
     with pytest.raises(InputError, match=r"mine: cannot be written.*the disk is full"):
