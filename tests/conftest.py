@@ -1,6 +1,8 @@
 """Settings of the whole suite."""
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -32,6 +34,27 @@ def loggers_of_its_own() -> None:
     MMLogger._instance_dict.clear()
     # a test that says there is a GPU must not be the first to ask for one: it would look for the GPU's number
     MMLogger.get_current_instance()
+
+
+class Exported(NamedTuple):
+    """A checkpoint of training, and what ``mmsscl export`` makes of its two branches; nobody may write to these files."""
+
+    checkpoint: Path
+    online: Path
+    target: Path
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Made once: exporting builds a network twice."""
+    from mmsscl.zoo.export import export_backbone
+    from tests.sample_runs import write_checkpoint
+
+    folder = tmp_path_factory.mktemp("exported")
+    files = Exported(write_checkpoint(folder / "epoch_1.pth"), folder / "online.pth", folder / "target.pth")
+    for branch in ("online", "target"):
+        export_backbone(files.checkpoint, folder / f"{branch}.pth", branch)
+    return files
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,11 @@
 import hashlib
 import http.server
 import re
+import ssl
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -23,20 +25,26 @@ class ZooServer:
         requests: What was asked for, and the status of the answer.
         cuts: Of the next answers: after so many bytes the connection ends; None lets one pass.
         statuses: Of the next answers: an error instead.
-        ranges, if_range, etag, modified, length: Whether the server knows and says such things.
+        redirects: Path to where it leads.
+        ranges, if_range, etag, modified, length, total: Whether the server knows and says such things.
+        weak: Whether its tags are.
         pause: Seconds before each 16 kB.
+        go_on: What the rest of an answer waits for after its first 16 kB.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
         self.files: dict[str, bytes] = {}
         self.requests: list[Request] = []
         self.cuts: list[int | None] = []
         self.statuses: list[int] = []
-        self.ranges = self.if_range = self.etag = self.length = True
+        self.redirects: dict[str, str] = {}
+        self.ranges = self.if_range = self.etag = self.length = self.total = True
+        self.weak = False
         self.modified: str | None = None
         self.chunked = False
         self.pause = 0.0
-        self.first_bytes = threading.Event()
+        self.first_bytes, self.go_on = threading.Event(), threading.Event()
+        self.go_on.set()
         owner = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -51,11 +59,16 @@ class ZooServer:
                 pass
 
         self.listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.scheme = "http" if certificate is None else "https"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.listener.socket = context.wrap_socket(self.listener.socket, server_side=True)
         self.thread = threading.Thread(target=self.listener.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.listener.server_port}"
+        return f"{self.scheme}://127.0.0.1:{self.listener.server_port}"
 
     def __enter__(self) -> "ZooServer":
         self.thread.start()
@@ -73,8 +86,10 @@ class ZooServer:
         asked, condition = handler.headers.get("Range"), handler.headers.get("If-Range")
         content = self.files.get(handler.path)
         status, first = 200, 0
-        tag = None if content is None else f'"{hashlib.md5(content).hexdigest()}"'
-        if self.statuses:
+        tag = None if content is None else f'{"W/" if self.weak else ""}"{hashlib.md5(content).hexdigest()}"'
+        if handler.path in self.redirects:
+            status, content = 302, b""
+        elif self.statuses:
             status, content = self.statuses.pop(0), b""
         elif content is None:
             status, content = 404, b"nothing here"
@@ -83,9 +98,11 @@ class ZooServer:
             status = 206 if first < len(content) else 416
         self.requests.append(Request(handler.path, asked, condition, status))
         handler.send_response(status)
+        if status == 302:
+            handler.send_header("Location", self.redirects[handler.path])
         whole, content = content, b"" if status == 416 else content[first:]
         if status == 206:
-            handler.send_header("Content-Range", f"bytes {first}-{len(whole) - 1}/{len(whole)}")
+            handler.send_header("Content-Range", f"bytes {first}-{len(whole) - 1}/{len(whole) if self.total else '*'}")
         if status == 416:
             handler.send_header("Content-Range", f"bytes */{len(whole)}")
         if self.etag and tag is not None:
@@ -107,5 +124,6 @@ class ZooServer:
             block = content[start : start + (1 << 14)]
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(block), block) if self.chunked else block)
             self.first_bytes.set()
+            self.go_on.wait(30)
         if self.chunked and cut is None:
             handler.wfile.write(b"0\r\n\r\n")

@@ -118,26 +118,21 @@ def _download(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from mmsscl.zoo.cache import own_zoo
-    from mmsscl.zoo.catalogue import INDEX_NAME, read_index
-    from mmsscl.zoo.entry import OWN
     from mmsscl.zoo.fetch import check_files
 
-    own = read_index(own_zoo().as_uri(), OWN) if (own_zoo() / INDEX_NAME).is_file() else []
-    checks = check_files(options.names, {entry.name: entry for entry in own})
+    checks = check_files(options.names)
     for check in checks:
         if check.ok:
             print(f"ok       {check.name}  {check.file}")
         elif check.found is None:
-            print(f"missing  {check.name}  {check.file}; `mmsscl zoo download {check.name}` brings it")
+            print(f"{'gone   ' if check.deleted else 'missing'}  {check.name}  {check.file}; {check.remedy}")
         else:
-            print(
-                f"DAMAGED  {check.name}  {check.file}\n         sha256 {check.found}, expected {check.expected}; "
-                f"`mmsscl zoo download {check.name}` mends it"
-            )
+            print(f"DAMAGED  {check.name}  {check.file}")
+            print(f"         sha256 {check.found}, expected {check.expected}; {check.remedy}")
     if not checks:
         print("nothing was downloaded or published here")
-    return 0 if all(check.ok for check in checks) else 1
+    # what was deleted is missed only by who asks for it
+    return 0 if all(check.ok or (check.deleted and not options.names) for check in checks) else 1
 
 
 def _add(options: argparse.Namespace) -> int:

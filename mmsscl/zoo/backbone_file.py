@@ -1,5 +1,6 @@
 """Write a backbone's file."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,15 @@ def write_backbone_file(file: Path, state: Mapping[str, Tensor], meta: dict[str,
     """
     state = {name: value.detach().cpu() for name, value in state.items()}
     if file.suffix == safetensors_file.SUFFIX:
-        content = safetensors_file.to_bytes(state, meta)
         with atomic_file(file) as stream:
-            stream.write(content)
+            stream.write(safetensors_file.to_bytes(state, meta))
         return
     whole: dict[str, Any] = {"state_dict": state, "meta": meta}
     if target == "detectron2":
         # names are matched by their ends, so that backbone.bottom_up. need not stand before them
         whole = {"model": state, "__author__": "mmsscl", "matching_heuristics": True, "meta": meta}
+    # not at once into the file: torch.save makes a RuntimeError of a full disk
+    content = io.BytesIO()
+    torch.save(whole, content)
     with atomic_file(file) as stream:
-        torch.save(whole, stream)
+        stream.write(content.getbuffer())

@@ -1,4 +1,5 @@
 """The folder that downloads are kept in: where it is, what is in it, and who may write there now."""
+import errno
 import fcntl
 import json
 import os
@@ -13,6 +14,9 @@ from mmsscl.zoo.entry import PLAIN_NAME
 
 CACHE_VARIABLE = "MMSSCL_CACHE"
 """Environment variable: the cache folder."""
+
+# no file of a model has a name that begins with a dot
+_RECORD_NAME = ".record.json"
 
 
 def cache_folder() -> Path:
@@ -82,37 +86,79 @@ def locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def read_records() -> dict[str, dict[str, Any]]:
-    """What was downloaded: by model, ``file``, ``sha256``, ``url``, ``pinned`` and ``backbone`` where it was converted.
+@contextmanager
+def disk_faults(folder: Path, what: str) -> Iterator[None]:
+    """Say in plain words what a disk would not do.
 
-    ``pinned`` says that the hash is that of the first download and no metafile's. Records stay when files are deleted.
+    Args:
+        folder: In the cache, that is written to.
+        what: Is written.
 
     Raises:
-        InputError: The file is damaged.
+        InputError: It is full, or does not allow it.
     """
-    file = _records_file()
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and all(isinstance(value, dict) and "sha256" in value for value in content.values()):
-            return content
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            fault = f"the disk is full ({error.strerror}). Make room, or name a cache on another disk by {CACHE_VARIABLE}"
+        else:
+            fault = f"{error}. Check the folder's permissions, or name another cache by {CACHE_VARIABLE}"
+        raise InputError(f"{what}: cannot be written to {folder}: {fault}; what came so far is kept.") from error
+
+
+def read_record(name: str) -> dict[str, Any] | None:
+    """What is known of a model's download.
+
+    It holds ``file``, ``sha256``, ``url``, ``pinned``, and ``backbone`` where the file was converted. ``pinned`` says that
+    the hash is that of the first download and no metafile's. The record lies in the model's folder and goes with it.
+
+    Returns:
+        None where there is none.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    file = place_in_cache(name) / _RECORD_NAME
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if _is_part(record) and ("backbone" not in record or _is_part(record["backbone"])):
+            return dict(record)
         fault = "it holds something else"
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, RecursionError) as error:
         fault = str(error)
     raise InputError(
-        f"{file}: not the record of downloads that it should be ({fault}). Delete it: verified models are then recorded "
-        "anew, unverified ones must be accepted again."
+        f"{file}: not the record of a download that it should be ({fault}). Delete the folder: the file is then downloaded "
+        "anew, and must be accepted again if its hash is not published."
     )
 
 
+def _is_part(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(key), str) for key in ("file", "sha256"))
+        and PLAIN_NAME.fullmatch(value["file"]) is not None
+    )
+
+
+def read_records() -> dict[str, dict[str, Any]]:
+    """All records, by model.
+
+    Raises:
+        InputError: One is damaged.
+    """
+    names = sorted(file.parent.name for file in cache_folder().glob(f"weights/*/{_RECORD_NAME}"))
+    found = {name: read_record(name) for name in names if PLAIN_NAME.fullmatch(name) is not None}
+    return {name: record for name, record in found.items() if record is not None}
+
+
 def write_record(name: str, record: dict[str, Any]) -> None:
-    """Keep what is known of a download; the file is whole at any moment, whoever else writes to it."""
-    with locked(_records_file().parent, lambda _: None):
-        records = {**read_records(), name: record}
-        with atomic_file(_records_file()) as stream:
-            stream.write((json.dumps(records, indent=1, sort_keys=True) + "\n").encode())
+    """Keep what is known of a download, in the folder that the caller has :func:`locked`; the file is whole at any moment.
 
-
-def _records_file() -> Path:
-    return cache_folder() / "weights" / "downloads.json"
+    Raises:
+        OSError: It cannot be written.
+    """
+    with atomic_file(place_in_cache(name) / _RECORD_NAME) as stream:
+        stream.write((json.dumps(record, indent=1, sort_keys=True) + "\n").encode())

@@ -5,11 +5,12 @@ from urllib.parse import quote
 
 from mmsscl.errors import InputError
 from mmsscl.names import did_you_mean, near_names
+from mmsscl.zoo.address import shown
 from mmsscl.zoo.cache import own_zoo
 from mmsscl.zoo.entry import MIRROR, OWN, SHIPPED, Entry, escapes
 from mmsscl.zoo.metafile import MetafileError, parse_metafile, parse_yaml
 from mmsscl.zoo.mirror import IndexCopy, mirror_url
-from mmsscl.zoo.transport import MIRROR_VARIABLE, NotThereError, UnreachableError, read_text, shown
+from mmsscl.zoo.transport import MIRROR_VARIABLE, NotThereError, UnreachableError, read_text
 
 INDEX_NAME = "model-index.yml"
 
@@ -30,8 +31,8 @@ def read_index(base: str, kind: str, read: Callable[[str], str] = read_text) -> 
         read: Gives the text at a URL.
 
     Raises:
-        NotThereError: There is no such file.
-        InputError: A file is malformed, a path leads out of the folder, a name is there twice.
+        NotThereError: There is no index.
+        InputError: A file is malformed or missing, a path leads out of the folder, a name is there twice.
     """
     place = f"{base}/{INDEX_NAME}"
     index = read(place)
@@ -44,10 +45,14 @@ def read_index(base: str, kind: str, read: Callable[[str], str] = read_text) -> 
         if path and escapes(path):
             raise MetafileError(shown(place), "Import", f"{path!r} leads out of the folder. Give a path inside it.")
         file = f"{base}/{quote(path)}" if path else place
-        for entry in parse_metafile(read(file) if path else index, shown(file), base, kind):
+        try:
+            text = read(file) if path else index
+        except NotThereError as error:
+            raise MetafileError(shown(place), "Import", f"{path}: {error} Put it there, or take it off the list.") from error
+        for entry in parse_metafile(text, shown(file), base, kind):
             if entry.name in entries:
                 first = entries[entry.name].place
-                raise MetafileError(entry.place, "Models", f"the name {entry.name} is in {first} already.")
+                raise MetafileError(entry.place, "Models", f"the name {entry.name} is in {first} already. Choose another.")
             entries[entry.name] = entry
     return list(entries.values())
 
@@ -63,39 +68,43 @@ def all_entries(say: Callable[[str], None]) -> dict[str, Entry]:
     Raises:
         InputError: A zoo is malformed, or the mirror cannot be reached and never was. One without an index has files only.
     """
-    zoos = [(shipped_folder().as_uri(), SHIPPED)]
-    if (own_zoo() / INDEX_NAME).is_file():
-        zoos.append((own_zoo().as_uri(), OWN))
-    mirror = mirror_url()
-    if mirror is not None:
-        zoos.append((mirror, MIRROR))
     found: dict[str, Entry] = {}
-    for base, kind in zoos:
-        try:
-            entries = read_index(base, kind) if kind != MIRROR else _of_mirror(base, say)
-        except NotThereError:
-            if kind != MIRROR:
-                raise
-            say(f"{MIRROR_VARIABLE}={base}: has no {INDEX_NAME}, so it lists no models of its own")
-            continue
-        for entry in entries:
-            other = found.get(entry.name)
-            if other is None or (other.weights is None and entry.weights is not None):
-                found[entry.name] = entry
-            elif entry.weights is not None and entry.sha256 != other.sha256:
-                say(f"{entry.name}: {entry.place} has another file of this name, which {other.place} hides")
+    for entry in [*read_index(shipped_folder().as_uri(), SHIPPED), *own_entries(), *_of_mirror(say)]:
+        other = found.get(entry.name)
+        if other is None or (other.weights is None and entry.weights is not None):
+            found[entry.name] = entry
+        elif entry.weights is not None and entry.sha256 != other.sha256:
+            say(f"{entry.name}: {entry.place} has another file of this name, which {other.place} hides")
     return found
 
 
-def _of_mirror(base: str, say: Callable[[str], None]) -> list[Entry]:
-    copy = IndexCopy(base)
+def own_entries() -> list[Entry]:
+    """The models of the user's zoo; none where there is no such folder.
+
+    Raises:
+        InputError: It is malformed.
+    """
+    return read_index(own_zoo().as_uri(), OWN) if (own_zoo() / INDEX_NAME).is_file() else []
+
+
+def _of_mirror(say: Callable[[str], None]) -> list[Entry]:
+    base = mirror_url()
+    if base is None:
+        return []
+    copy = IndexCopy(base, say)
     try:
         entries = read_index(base, MIRROR, copy.read)
+    except NotThereError:
+        say(f"{MIRROR_VARIABLE}={base}: has no {INDEX_NAME}, so it lists no models of its own")
+        return []
     except UnreachableError as error:
-        if not copy.load():
-            raise
+        try:
+            entries = read_index(base, MIRROR, copy.recall)
+        except InputError:
+            # without a sound copy the network is what to mend
+            raise error from None
         say(f"{error} Going on with its list as it was last read.")
-        return read_index(base, MIRROR, copy.texts.__getitem__)
+        return entries
     copy.save()
     return entries
 

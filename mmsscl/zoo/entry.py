@@ -3,15 +3,15 @@ import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import quote, unquote, urlparse
+from urllib.parse import quote
+
+from mmsscl.zoo.address import file_name_of, is_url
 
 SHIPPED, OWN, MIRROR = "shipped", "own", "mirror"
 """Where an entry was read: beside the package's configs, in the user's zoo, at ``MMSSCL_ZOO``."""
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")
 """Names of models and of their files: nothing that could lead out of a folder."""
-
-URL_SCHEMES = ("http", "https", "file")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Entry:
         results: As measured.
         weights: URL, or path relative to ``base``; None: there is no file.
         sha256: Of that file, in hexadecimal; None: nobody here knows it.
-        layout: Of that file, where it must be converted, for example "kakaobrain/scrl".
+        layout: Of that file, where it must be converted, by its name in ``layouts.LAYOUTS``, for example "scrl".
         built_by: The command that makes the weights.
     """
 
@@ -71,38 +71,23 @@ class Entry:
         return self.weights if is_url(self.weights) else f"{self.base.rstrip('/')}/{quote(self.weights)}"
 
     @property
+    def made_by(self) -> str | None:
+        """The command that makes such weights; None: nothing tells."""
+        return self.built_by or (f"mmsscl train {self.config}" if self.config else None)
+
+    @property
     def file_name(self) -> str:
         """Of the weights, without folders."""
         return file_name_of(self.url)
 
     @property
     def status(self) -> str:
-        """What can be had, in one or two words: verified, local, unverified, built by a command, recipe."""
+        """What can be had, in one or two words: verified, local, unverified, built by a command, recipe, no weights."""
         if self.weights is None:
-            return "built by a command" if self.built_by else "recipe"
+            return "built by a command" if self.built_by else "recipe" if self.config else "no weights"
         if self.sha256 is None:
             return "unverified"
         return "local" if self.kind == OWN else "verified"
-
-
-def is_url(text: str) -> bool:
-    """Whether ``text`` begins with a scheme, as ``http://``.
-
-    Example:
-        >>> is_url("https://host/backbone.pth"), is_url("folder/backbone.pth")
-        (True, False)
-    """
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text) is not None
-
-
-def file_name_of(url: str) -> str:
-    """The last part of a URL's path, decoded.
-
-    Example:
-        >>> file_name_of("http://host/zoo/scrl%2B.pth?x=1")
-        'scrl+.pth'
-    """
-    return unquote(urlparse(url).path.rsplit("/", 1)[-1])
 
 
 def escapes(path: str) -> bool:

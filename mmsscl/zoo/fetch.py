@@ -3,14 +3,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from mmsscl.errors import InputError
-from mmsscl.zoo.cache import cache_folder, locked, place_in_cache, read_records, write_record
+from mmsscl.names import did_you_mean, near_names
+from mmsscl.zoo.address import path_of
+from mmsscl.zoo.cache import cache_folder, disk_faults, locked, place_in_cache, read_record, read_records, write_record
+from mmsscl.zoo.catalogue import own_entries
 from mmsscl.zoo.download import Progress, Say, download
 from mmsscl.zoo.entry import OWN, SHIPPED, Entry
 from mmsscl.zoo.file_hash import sha256_of
+from mmsscl.zoo.metafile import MetafileError
 from mmsscl.zoo.mirror import mirror_url
-from mmsscl.zoo.transport import MIRROR_VARIABLE, NotThereError, path_of
+from mmsscl.zoo.transport import MIRROR_VARIABLE, NotThereError
 
 
 @dataclass(frozen=True)
@@ -22,17 +27,31 @@ class Check:
         file: The file.
         expected: Its hash as published or pinned.
         found: As it is now; None: there is no file.
+        own: Whether it was published here, not downloaded.
     """
 
     name: str
     file: Path
     expected: str
     found: str | None
+    own: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether they agree."""
         return self.found == self.expected
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it was downloaded and is gone: no fault, it comes again when it is asked for."""
+        return self.found is None and not self.own
+
+    @property
+    def remedy(self) -> str:
+        """What brings a sound file."""
+        if self.own:
+            return f"publish it again: `mmsscl zoo add FILE --name {self.name} --replace`"
+        return f"`mmsscl zoo download {self.name}` brings it"
 
 
 def fetch(entry: Entry, say: Say, allow_unverified: bool = False, progress: Progress | None = None) -> Path:
@@ -54,27 +73,37 @@ def fetch(entry: Entry, say: Say, allow_unverified: bool = False, progress: Prog
         InputError: There are no weights, their hash is not known or another, they cannot be had or converted.
     """
     if entry.weights is None:
-        made = f"they are built by: {entry.built_by}" if entry.built_by else f"it is a recipe: mmsscl train {entry.config}"
+        if entry.made_by is None:
+            raise InputError(f"{entry.name}: no weights are published, and {entry.place} does not tell how to make them.")
         raise InputError(
-            f"{entry.name}: no weights are published; {made}. Then export them, and publish: mmsscl zoo add FILE --name NAME"
+            f"{entry.name}: no weights are published. To make them: {entry.made_by}. Then export them, and publish: "
+            "mmsscl zoo add FILE --name NAME"
         )
     if entry.kind == OWN:
         return _own_file(entry)
     folder = place_in_cache(entry.name)
     file = place_in_cache(entry.name, entry.file_name)
-    with locked(folder, say):
-        record = read_records().get(entry.name, {})
-        pinned = record.get("sha256") if record.get("pinned") else None
-        wanted = entry.sha256 or pinned
+    with locked(folder, say), disk_faults(folder, entry.name):
+        record = read_record(entry.name) or {}
+        recorded = record.get("sha256")
+        if record.get("pinned") and entry.sha256 not in (None, recorded):
+            raise InputError(
+                f"{entry.name}: {entry.place} says sha256 {entry.sha256}, but the file accepted here has {recorded}. "
+                f"If you trust the metafile, drop what was accepted: rm -r {folder}"
+            )
+        wanted = entry.sha256 or recorded
         if wanted is None and not allow_unverified:
             raise InputError(
                 f"{entry.name}: nobody here knows the hash of {entry.url}, so what comes cannot be checked. If you trust "
                 "the address: --allow-unverified; the hash is then printed, and no other file taken afterwards."
             )
-        if wanted is None or not file.is_file() or sha256_of(file) != wanted:
-            if wanted is not None and file.is_file():
-                say(f"{file}: is not as it was downloaded; downloading it again")
-            file.unlink(missing_ok=True)
+        have = sha256_of(file) if file.is_file() else None
+        if wanted is None or have != wanted:
+            if wanted is not None and have is not None:
+                changed = "as it was downloaded" if have != recorded else "what is published now"
+                say(f"{file}: is not {changed}; downloading it again")
+            if entry.layout is not None:
+                _require_layout(entry)
             url, found = _from_anywhere(entry, file, wanted, say, progress)
             record = {"file": file.name, "sha256": found, "url": url}
         if entry.layout is not None:
@@ -83,7 +112,7 @@ def fetch(entry: Entry, say: Say, allow_unverified: bool = False, progress: Prog
             _require_loadable(file)
         if entry.sha256 is None:
             record["pinned"] = True
-            if pinned is None:
+            if wanted is None:
                 say(f"{entry.name}: sha256 {record['sha256']}, computed here and pinned: no other file is taken from now on")
         record.setdefault("file", file.name)
         record.setdefault("sha256", wanted)
@@ -91,24 +120,22 @@ def fetch(entry: Entry, say: Say, allow_unverified: bool = False, progress: Prog
     return folder / record["backbone"]["file"] if entry.layout is not None else file
 
 
-def check_files(names: list[str], entries: dict[str, Entry]) -> list[Check]:
+def check_files(names: list[str]) -> list[Check]:
     """Hash again what was downloaded and what the user's zoo holds.
 
     Args:
         names: Of models; none: all.
-        entries: From :func:`mmsscl.zoo.catalogue.all_entries`; only those of the user's zoo are looked at.
 
     Raises:
-        InputError: A model that was neither downloaded nor published here.
+        InputError: A model that was neither downloaded nor published here; a record or the user's zoo is malformed.
     """
-    records = read_records()
+    own = {entry.name: entry for entry in own_entries()}
     expected: dict[str, list[tuple[Path, str]]] = {}
-    for name, record in records.items():
-        folder = place_in_cache(name)
+    for name, record in read_records().items():
         parts = [record, *([record["backbone"]] if "backbone" in record else [])]
-        expected[name] = [(folder / Path(part["file"]).name, part["sha256"]) for part in parts]
-    for entry in entries.values():
-        path = path_of(entry.url) if entry.kind == OWN and entry.weights else None
+        expected[name] = [(place_in_cache(name, part["file"]), part["sha256"]) for part in parts]
+    for entry in own.values():
+        path = path_of(entry.url) if entry.weights else None
         if path is not None and entry.sha256 is not None:
             expected[entry.name] = [(path, entry.sha256)]
     for name in names:
@@ -116,7 +143,7 @@ def check_files(names: list[str], entries: dict[str, Entry]) -> list[Check]:
             have = f"In the cache: {', '.join(sorted(expected)) or 'nothing'}."
             raise InputError(f"{name}: is not in the cache {cache_folder()}. {have} `mmsscl zoo download {name}` brings it.")
     return [
-        Check(name, file, sha256, sha256_of(file) if file.is_file() else None)
+        Check(name, file, sha256, sha256_of(file) if file.is_file() else None, name in own)
         for name in names or sorted(expected)
         for file, sha256 in expected[name]
     ]
@@ -127,10 +154,12 @@ def _own_file(entry: Entry) -> Path:
     if file is None or not file.is_file():
         raise InputError(f"{entry.name}: {entry.url} is gone, which {entry.place} names. Publish it again: mmsscl zoo add")
     found = sha256_of(file)
+    if entry.sha256 is None:
+        raise InputError(f"{entry.name}: {entry.place} has no hash of {file}. Write it there, SHA256: {found}")
     if found != entry.sha256:
         raise InputError(
             f"{entry.name}: {file} is not the file that was published: its sha256 is {found}, expected {entry.sha256}. "
-            "Publish it again: mmsscl zoo add FILE --name NAME --replace"
+            f"Publish it again: mmsscl zoo add FILE --name {entry.name} --replace"
         )
     return file
 
@@ -139,7 +168,7 @@ def _from_anywhere(entry: Entry, file: Path, wanted: str | None, say: Say, progr
     """From the mirror, and from where the entry says if the mirror has no such file: address and hash."""
     mirror = mirror_url() if entry.kind == SHIPPED else None
     if mirror is not None:
-        url = f"{mirror}/{entry.url.rsplit('/', 1)[-1]}"
+        url = f"{mirror}/{quote(entry.file_name)}"
         try:
             return url, download(url, file, wanted, say, progress)
         except NotThereError:
@@ -149,18 +178,22 @@ def _from_anywhere(entry: Entry, file: Path, wanted: str | None, say: Say, progr
 
 def _converted(entry: Entry, file: Path, before: dict[str, Any] | None, say: Say, known: bool) -> dict[str, Any]:
     """The record of the backbone file that is made of a download, now or earlier."""
-    backbone = place_in_cache(entry.name, f"{entry.name}.backbone.pth")
+    # never the name of the download itself
+    backbone = place_in_cache(entry.name, f"{file.stem}.backbone.pth")
     if before is not None and backbone.is_file() and sha256_of(backbone) == before["sha256"]:
         return before
     say(f"{entry.name}: converting {file.name} ({entry.layout})")
     try:
-        _converter()(file, backbone, to="mmdet")
+        report = _converter()(file, backbone, to="mmdet", layout=entry.layout)
     except InputError:
         if not known:
             # it was never pinned: the next try must ask for it again
             file.unlink()
         raise
-    return {"file": backbone.name, "sha256": sha256_of(backbone)}
+    return {
+        "file": backbone.name, "sha256": report.sha256, "mean": list(report.mean), "std": list(report.std),
+        "channel order": report.channel_order,
+    }  # fmt: skip
 
 
 def _converter() -> Callable[..., Any]:
@@ -168,6 +201,15 @@ def _converter() -> Callable[..., Any]:
     from mmsscl.zoo.convert import convert_backbone
 
     return convert_backbone
+
+
+def _require_layout(entry: Entry) -> None:
+    from mmsscl.zoo.layouts import LAYOUTS
+
+    known = [layout.name for layout in LAYOUTS]
+    if entry.layout not in known:
+        hint = did_you_mean(near_names(str(entry.layout), known), f"There are: {', '.join(known)}.")
+        raise MetafileError(entry.place, f"{entry.name}: Converted From", f"{entry.layout!r} is no layout. {hint}")
 
 
 def _require_loadable(file: Path) -> None:

@@ -1,5 +1,7 @@
 """Models of the zoo as text: a line of the table, and all facts."""
-from mmsscl.zoo.cache import read_records
+from typing import Any
+
+from mmsscl.zoo.cache import read_record
 from mmsscl.zoo.entry import Entry
 
 COLUMNS = ("name", "method", "backbone", "trained on", "epochs", "weights")
@@ -15,12 +17,15 @@ def row(entry: Entry) -> tuple[str, ...]:
 def facts(entry: Entry) -> str:
     """All that is known of a model, line by line, and the commands that use it."""
     lines = [entry.name, ""]
+    record = (read_record(entry.name) if entry.weights else None) or {}
+    converted = {key: value for key, value in record.get("backbone", {}).items() if key in ("mean", "std", "channel order")}
     about = {
         "method": entry.method,
+        **{key: _plain(value) for key, value in converted.items()},
         **{str(key).lower(): _plain(value) for key, value in entry.metadata.items()},
         "config": entry.config,
         "weights": entry.url if entry.weights else None,
-        "sha256": entry.sha256 or (_pin(entry) if entry.weights else None),
+        "sha256": entry.sha256 or (_pin(record) if entry.weights else None),
         "layout": f"{entry.layout}, converted on download" if entry.layout else None,
         "listed in": entry.place,
     }
@@ -33,8 +38,9 @@ def facts(entry: Entry) -> str:
 
 def _use(entry: Entry) -> list[str]:
     if entry.weights is None:
-        lines = ["no weights are published; to make them:"]
-        lines += [f"  {entry.built_by or f'mmsscl train {entry.config}'}"]
+        if entry.made_by is None:
+            return ["no weights are published, and nothing tells how to make them"]
+        lines = ["no weights are published; to make them:", f"  {entry.made_by}"]
         return [*lines, "  mmsscl export CHECKPOINT backbone.pth && mmsscl zoo add backbone.pth --name NAME"]
     trust = " --allow-unverified" if entry.sha256 is None and "pinned" not in _weights(entry) else ""
     depth = str(entry.metadata.get("Backbone", "")).rpartition("-")[2]
@@ -53,15 +59,13 @@ def _weights(entry: Entry) -> str:
     status = entry.status
     if entry.weights is None or entry.status == "local":
         return f"built by: {entry.built_by}" if entry.built_by else status
-    record = read_records().get(entry.name)
-    if record is None:
+    if read_record(entry.name) is None:
         return status
     return "pinned, downloaded" if entry.sha256 is None else f"{status}, downloaded"
 
 
-def _pin(entry: Entry) -> str:
-    record = read_records().get(entry.name)
-    return "not known" if record is None else f"{record['sha256']} (pinned at the first download)"
+def _pin(record: dict[str, Any]) -> str:
+    return f"{record['sha256']} (pinned at the first download)" if record else "not known"
 
 
 def _plain(value: object) -> str:

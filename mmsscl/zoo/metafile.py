@@ -4,16 +4,17 @@ Keys beyond the common ones: ``SHA256`` (of the file under ``Weights``, 64 hexad
 layout, where it is another than ours), ``Built By`` (the command that makes the weights), and ``Source`` in a result (who
 measured it).
 """
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlparse
 
 import yaml
 
 from mmsscl.errors import InputError
 from mmsscl.names import did_you_mean, near_names
-from mmsscl.zoo.entry import PLAIN_NAME, URL_SCHEMES, Entry, Result, escapes, file_name_of, is_url
+from mmsscl.zoo.address import file_name_of, is_url, parse_url
+from mmsscl.zoo.entry import PLAIN_NAME, Entry, Result, escapes
 
 MODEL_KEYS = ("Name", "Metadata", "In Collection", "Config", "Results", "Weights", "SHA256", "Converted From", "Built By",
               "Paper", "Code", "README", "Image", "Downstream", "Alias")  # fmt: skip
@@ -29,6 +30,23 @@ class MetafileError(InputError):
         super().__init__(f"metafile {place}: {key}{': ' if key else ''}{fault}")
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice: of two hashes YAML takes the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else []:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def is_figure(value: Any) -> bool:
+    """Whether a value is a number that can be compared with others: no truth value, not NaN, not infinite."""
+    return math.isfinite(value) if isinstance(value, float) else isinstance(value, int) and not isinstance(value, bool)
+
+
 def parse_yaml(text: str, place: str) -> dict[str, Any]:
     """The mapping at the top of a metafile or model index.
 
@@ -37,11 +55,12 @@ def parse_yaml(text: str, place: str) -> dict[str, Any]:
         place: Its path or URL, for messages.
 
     Raises:
-        InputError: It is no YAML, no mapping, or has a key that only just misses a known one.
+        InputError: It is no YAML, no mapping, has a key twice, or one that only just misses a known one.
     """
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        content = yaml.load(text, _Loader)
+    # a date that does not exist is a ValueError, brackets by the thousand a RecursionError
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -101,7 +120,7 @@ def _entry(
         raise MetafileError(place, f"{key}.In Collection", f"{method!r} is none of the file's Collections. {hint}")
     metadata = {**collections.get(method or "", {}), **_mapping(model, "Metadata", place, key)}
     epochs = metadata.get("Epochs")
-    if epochs is not None and (isinstance(epochs, bool) or not isinstance(epochs, (int, float)) or epochs <= 0):
+    if epochs is not None and (not is_figure(epochs) or epochs <= 0):
         raise MetafileError(place, f"{key}.Metadata.Epochs", f"{epochs!r} is no number above 0.")
     weights, sha256, config = text("Weights"), text("SHA256"), text("Config")
     if config is not None and escapes(config):
@@ -121,15 +140,17 @@ def _check_weights(weights: str | None, sha256: str | None, base: str, place: st
         if sha256 is not None:
             raise MetafileError(place, f"{key}.SHA256", "is the hash of nothing: there is no Weights.")
         return
-    name = file_name_of(weights) if is_url(weights) else weights.rsplit("/", 1)[-1]
-    if is_url(weights) and urlparse(weights).scheme not in URL_SCHEMES:
-        raise MetafileError(place, f"{key}.Weights", f"{weights!r}: use {', '.join(URL_SCHEMES)} or a relative path.")
-    if PLAIN_NAME.fullmatch(name) is None or (not is_url(weights) and escapes(weights)):
+    try:
+        scheme = parse_url(weights).scheme if is_url(weights) else None
+    except InputError as error:
+        raise MetafileError(place, f"{key}.Weights", f"{error} A relative path is taken too.") from error
+    name = weights.rsplit("/", 1)[-1] if scheme is None else file_name_of(weights)
+    if PLAIN_NAME.fullmatch(name) is None or (scheme is None and escapes(weights)):
         raise MetafileError(
             place, f"{key}.Weights", f"{weights!r} could lead out of the cache. Give an address, or a path inside the zoo's "
             "folder, whose names hold letters, digits and . _ + - only, a letter or digit first."
         )  # fmt: skip
-    if is_url(weights) and urlparse(weights).scheme == "file" and not base.startswith("file:"):
+    if scheme == "file" and not base.startswith("file:"):
         raise MetafileError(place, f"{key}.Weights", f"{weights!r}: another machine's zoo cannot name files of this one.")
     short = re.search(r"-([0-9a-f]{8})\.\w+$", name)
     if short is not None and sha256 is not None and not sha256.startswith(short.group(1)):
@@ -146,7 +167,7 @@ def _results(model: dict[str, Any], place: str, key: str) -> tuple[Result, ...]:
         if missing or task is None or dataset is None:
             raise MetafileError(place, f"{where}.{missing[0]}", "is missing.")
         for name, value in metrics.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
+            if not is_figure(value):
                 raise MetafileError(place, f"{where}.Metrics.{name}", f"{value!r} is no number.")
         found.append(Result(task, dataset, metrics, _text(result, "Source", place, where)))
     return tuple(found)

@@ -24,7 +24,8 @@ def register_models() -> list[str]:
         The names.
 
     Raises:
-        InputError: A zoo is malformed, or a model of mmpretrain has the name of one of ours.
+        InputError: A zoo is malformed, or a model of mmpretrain, or another of ours, has the name of one of ours in upper or
+            lower case.
 
     Example:
         >>> from mmpretrain import get_model  # doctest: +SKIP
@@ -38,16 +39,18 @@ def register_models() -> list[str]:
 
     hub_class = _hub_class()
     ModelHub._register_mmpretrain_models()
-    names = []
+    ours: dict[str, str] = {}
     for entry in all_entries(_say).values():
         name = entry.name.lower()
         present = ModelHub._models_dict.get(name)
         if present is not None and not isinstance(present, hub_class):
             raise InputError(f"{entry.place}: mmpretrain has a model named {entry.name}. Choose another name.")
+        if name in ours:
+            raise InputError(f"{entry.place}: {entry.name} and {ours[name]} are one name to mmpretrain. Choose another.")
         ModelHub._models_dict[name] = hub_class.of(entry)
-        names.append(entry.name)
+        ours[name] = entry.name
     CheckpointLoader.register_scheme(SCHEME, _load, force=True)
-    return names
+    return list(ours.values())
 
 
 def _load(address: str, map_location: Any = None) -> dict[str, Any]:

@@ -1,22 +1,29 @@
 """Ask a server for a file, and say in plain words why it cannot be had."""
-from collections.abc import Mapping
-from http.client import HTTPException
-from pathlib import Path
-from typing import Any
+import time
+from collections.abc import Callable, Mapping
+from http.client import HTTPException, HTTPMessage, InvalidURL
+from typing import IO, Any, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlparse
-from urllib.request import Request, url2pathname, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from mmsscl.errors import InputError
 from mmsscl.version import __version__
+from mmsscl.zoo.address import WEB_SCHEMES, parse_url, path_of, shown
 
 MIRROR_VARIABLE = "MMSSCL_ZOO"
 """Environment variable: base URL of a mirror."""
 
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as broken."""
+ATTEMPTS = 5
+"""Tries in a row that bring nothing new, after which a transfer is given up."""
+PAUSE = 0.5
+"""Seconds before the next try; doubled for each that brought nothing new."""
 
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
+
+Given = TypeVar("Given")
 
 
 class NotThereError(InputError):
@@ -31,15 +38,26 @@ class InterruptedTransferError(Exception):
     """The connection broke, or the server is busy: trying again may help."""
 
 
+class _WebRedirects(HTTPRedirectHandler):
+    """Follows no redirection to ftp, as urllib's does."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        if urlparse(newurl).scheme not in WEB_SCHEMES:
+            raise HTTPError(req.full_url, code, f"{msg}, to {newurl}", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def open_url(url: str, headers: Mapping[str, str] | None = None) -> Any:
     """Ask for a URL of scheme http or https.
 
     Args:
-        url: The address; redirections are followed.
+        url: The address; redirections to such ones are followed.
         headers: Of the request, besides our own.
 
     Returns:
-        The response, to be closed: status 200, 206 or 416.
+        The response, to be closed: status 200; 206 or 416 where a range was asked for.
 
     Raises:
         NotThereError: 404 or 410.
@@ -47,16 +65,15 @@ def open_url(url: str, headers: Mapping[str, str] | None = None) -> Any:
         InputError: Not allowed, or no address.
         InterruptedTransferError: The connection broke or the server is busy.
     """
-    request = Request(url, headers={"User-Agent": f"mmsscl/{__version__}", "Accept-Encoding": "identity", **(headers or {})})
+    parse_url(url)
+    headers = headers or {}
+    answers = (200, 206, 416) if "Range" in headers else (200,)
+    request = Request(url, headers={"User-Agent": f"mmsscl/{__version__}", "Accept-Encoding": "identity", **headers})
     try:
-        return urlopen(request, timeout=TIMEOUT)
+        # an opener of its own: the common one keeps the proxies that were named when it was first asked
+        response = build_opener(_WebRedirects).open(request, timeout=TIMEOUT)
     except HTTPError as error:
-        if error.code == 416:
-            return error
-        error.close()
-        if error.code in _PASSING:
-            raise InterruptedTransferError(f"the server answers {error.code} ({error.reason})") from error
-        raise _refused(url, error.code, str(error.reason)) from error
+        response = error
     except URLError as error:
         # what breaks in mid-air, not what was never there
         if isinstance(error.reason, (ConnectionResetError, BrokenPipeError)):
@@ -66,40 +83,52 @@ def open_url(url: str, headers: Mapping[str, str] | None = None) -> Any:
             "proxies (http_proxy, https_proxy), or name a mirror, or a folder that you copied the file into: "
             f"{MIRROR_VARIABLE}=file:///FOLDER"
         ) from error
+    except (InvalidURL, ValueError) as error:
+        raise InputError(f"{url}: is no address, or leads to none ({error}).") from error
     except (OSError, HTTPException) as error:
         raise InterruptedTransferError(f"connection lost ({error or type(error).__name__})") from error
-    except ValueError as error:
-        raise InputError(f"{url}: is no address ({error}). Use http://, https:// or file:///.") from error
+    if response.status in answers:
+        return response
+    response.close()
+    if response.status in _PASSING:
+        raise InterruptedTransferError(f"the server answers {response.status} ({response.reason})")
+    raise _refused(url, response.status, " ".join(str(response.reason).split()))
 
 
-def path_of(url: str) -> Path | None:
-    """The path that a URL of scheme file means; None: it is of another scheme.
+def insist(attempt: Callable[[], Given], say: Callable[[str], None], advanced: Callable[[], bool] = lambda: False) -> Given:
+    """Try until it works.
+
+    Args:
+        attempt: Raises :class:`InterruptedTransferError` where another try may help.
+        say: Is told of interruptions.
+        advanced: Whether a try that was interrupted brought something new.
 
     Raises:
-        InputError: It names another machine.
-
-    Example:
-        >>> path_of("file:///zoo/a%20b.pth"), path_of("http://host/b.pth")
-        (PosixPath('/zoo/a b.pth'), None)
+        InterruptedTransferError: :data:`ATTEMPTS` in a row brought nothing new.
     """
-    parts = urlparse(url)
-    if parts.scheme != "file":
-        return None
-    if parts.netloc not in ("", "localhost"):
-        raise InputError(f"{url}: names the machine {parts.netloc!r}. A folder of this one has three slashes: file:///FOLDER")
-    return Path(url2pathname(parts.path))
+    failures = 0
+    while True:
+        try:
+            return attempt()
+        except InterruptedTransferError as error:
+            failures = 0 if advanced() else failures + 1
+            if failures == ATTEMPTS:
+                raise
+            say(f"{error}; trying again")
+            time.sleep(PAUSE * 2**failures)
 
 
-def read_text(url: str, limit: int = 4_000_000) -> str:
-    """A small text file at a URL.
+def read_text(url: str, limit: int = 4_000_000, say: Callable[[str], None] = lambda _: None) -> str:
+    """A small text file at a URL, whole.
 
     Args:
         url: Of scheme http, https or file.
         limit: In bytes; a longer file is refused.
+        say: Is told of interruptions.
 
     Raises:
         NotThereError: There is none.
-        UnreachableError: The server cannot be reached, or the connection broke.
+        UnreachableError: The server cannot be reached, or the connection broke, again and again.
         InputError: It cannot be read, is too long, or no UTF-8 text.
     """
     path = path_of(url)
@@ -108,8 +137,7 @@ def read_text(url: str, limit: int = 4_000_000) -> str:
             with path.open("rb") as stream:
                 content = stream.read(limit + 1)
         else:
-            with open_url(url) as response:
-                content = response.read(limit + 1)
+            content = insist(lambda: _read(url, limit), lambda fault: say(f"{url}: {fault}"))
         if len(content) > limit:
             raise InputError(f"{url}: is longer than {limit:,} bytes, which no metafile is.")
         return content.decode("utf-8")
@@ -117,15 +145,22 @@ def read_text(url: str, limit: int = 4_000_000) -> str:
         raise NotThereError(f"{shown(url)}: no such file.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{shown(url)}: is no UTF-8 text ({error.reason}).") from error
-    except (OSError, HTTPException, InterruptedTransferError) as error:
-        kind = InputError if path is not None else UnreachableError
-        raise kind(f"{shown(url)}: cannot be read ({error}). Try again.") from error
+    except InterruptedTransferError as error:
+        raise UnreachableError(f"{url}: cannot be read ({error}). Try again.") from error
+    except OSError as error:
+        raise InputError(f"{shown(url)}: cannot be read ({error}). Check the path, and its permissions.") from error
 
 
-def shown(url: str) -> str:
-    """How to write a URL in a message: of a file, its path."""
-    path = path_of(url)
-    return url if path is None else str(path)
+def _read(url: str, limit: int) -> bytes:
+    with open_url(url) as response:
+        try:
+            content: bytes = response.read(limit + 1)
+        except (OSError, HTTPException) as error:
+            raise InterruptedTransferError(f"connection lost ({error or type(error).__name__})") from error
+        # unlike a read without limit, this one takes what came before a cut for all
+        if len(content) <= limit and response.length:
+            raise InterruptedTransferError(f"connection lost {response.length:,} bytes before the end")
+    return content
 
 
 def _refused(url: str, code: int, reason: str) -> InputError:

@@ -2,10 +2,15 @@
 import importlib.util
 import json
 import os
+import re
+import shutil
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from mmsscl import cli
+from tests.conftest import Exported
 
 ROOT = Path(__file__).resolve().parents[2]
 STAMP = "11/21 22:24:49 - mmengine - INFO - "
@@ -174,6 +179,38 @@ def test_one_seed_reaches_every_random_stage(
     del commands["export backbone"]
     assert len(commands) == 4
     assert all("randomness.seed=7" in command for command in commands.values())
+
+
+def test_the_backbone_is_published_and_listed_with_its_figures(
+    quickstart: ModuleType, summary: dict, exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "out"
+
+    def run(self: object, *stages: tuple[str, list[str]]) -> None:
+        for name, command in stages:
+            if name == "pretrain SCRL":
+                (out / "scrl").mkdir()
+                (out / "scrl" / "last_checkpoint").write_text("iter_400.pth")
+            if name == "export backbone":
+                shutil.copy(exported.online, command[2])
+            if name == "fine-tune from SCRL":
+                (out / "detector").mkdir()
+                (out / "detector" / "iter_120.pth").touch()
+            if name == "publish backbone":
+                assert command[0] == "tools/zoo.py"
+                assert cli.main(["zoo", *command[1:]]) == 0
+
+    monkeypatch.setattr(quickstart.Stages, "run", run)
+    monkeypatch.setattr(quickstart, "summarise", lambda out, stages: summary)
+    monkeypatch.setattr("sys.argv", ["quickstart.py", "--out", str(out)])
+    monkeypatch.chdir(ROOT)
+    quickstart.main()
+    monkeypatch.setenv("MMSSCL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MMSSCL_ZOO", re.findall(r"MMSSCL_ZOO=(\S+) mmsscl zoo list", capsys.readouterr().out)[0])
+    assert cli.main(["zoo", "list", "scrl_r18_toy", "verified"]) == 0
+    assert cli.main(["zoo", "show", "scrl_r18_toy"]) == 0
+    assert "bbox_mAP 0.514" in capsys.readouterr().out
 
 
 def test_a_negative_seed_is_refused(quickstart: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

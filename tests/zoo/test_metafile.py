@@ -2,7 +2,8 @@
 import pytest
 
 from mmsscl.errors import InputError
-from mmsscl.zoo.entry import escapes, file_name_of
+from mmsscl.zoo.address import file_name_of
+from mmsscl.zoo.entry import escapes
 from mmsscl.zoo.metafile import parse_metafile, parse_yaml
 
 HASH = "0123abcd" * 8
@@ -35,7 +36,8 @@ Models:
 
 
 @pytest.mark.parametrize(("facts", "status"), [
-    ("", "recipe"), (", Built By: make", "built by a command"), (", Weights: 'http://h/a.pth'", "unverified"),
+    ("", "no weights"), (", Config: a.py", "recipe"), (", Built By: make", "built by a command"),
+    (", Weights: 'http://h/a.pth'", "unverified"),
     (f", Weights: a.pth, SHA256: {HASH}", "verified"),
 ])  # fmt: skip
 def test_status(facts, status):
@@ -73,7 +75,17 @@ def test_status(facts, status):
     ("Models: [{Name: a, Weights: 'http://h/..%2f..%2fb.pth'}]", "could lead out"),
     ("Models: [{Name: a, Weights: 'http://h/.bashrc'}]", "could lead out"),
     ("Models: [{Name: a, Weights: 'http://h/'}]", "could lead out"),
-    ("Models: [{Name: a, Weights: 'ftp://h/b.pth'}]", "use http, https, file or a relative path"),
+    ("Models: [{Name: a, Weights: 'ftp://h/b.pth'}]", "Weights: ftp://h/b.pth: is no address of http.*A relative path"),
+    ("Models: [{Name: a, Weights: 'http://[x/b.pth'}]", r"\(a\).Weights: http://\[x/b.pth: is no address"),
+    ("Models: [{Name: a, Weights: 'https://me:secret@h/b.pth'}]", r"Weights: ...@h/b.pth: passwords"),
+    ("Models: [{Name: a, Metadata: {Date: 2020-13-45}}]", r"no YAML \(month must be in 1..12"),
+    ("[" * 600, "no YAML .maximum recursion"),
+    (f"Models:\n- Name: a\n  Weights: b.pth\n  SHA256: {HASH}\n  SHA256: {HASH}", "line 5: no YAML .SHA256 is there twice"),
+    ("Models: []\nModels: []", "line 2: no YAML .Models is there twice"),
+    ("Models: !!map [a]", "no YAML"),
+    ("Models: [{Name: a, Metadata: {Epochs: .nan}}]", "Epochs: nan is no number"),
+    ("Models: [{Name: a, Metadata: {Epochs: .inf}}]", "Epochs: inf is no number"),
+    ("Models: [{Name: a, Results: [{Task: T, Dataset: D, Metrics: {x: .nan}}]}]", "Metrics.x: nan is no number"),
     ("Models: [{Name: a, Config: ../../secret.py}]", "Config: '../../secret.py' leads out"),
     ("Models: [{Name: a, Results: 40}]", r"Results: is 40 instead of a list"),
     ("Models: [{Name: a, Results: [{Task: T, Metrics: {x: 1}}]}]", r"\(a\).Results\[0\].Dataset: is missing"),
@@ -89,6 +101,11 @@ def test_a_server_cannot_name_files_of_this_machine():
     assert read(text)[0].url == "file:///etc/b.pth"
     with pytest.raises(InputError, match="another machine's zoo"):
         read(text, "http://host/zoo")
+
+
+def test_keys_that_are_merged_may_be_said_anew():
+    text = "Models:\n- &first {Name: a, Built By: make}\n- {<<: *first, Name: b}"
+    assert [(entry.name, entry.built_by) for entry in read(text)] == [("a", "make"), ("b", "make")]
 
 
 def test_names_that_stay_in_their_folder():

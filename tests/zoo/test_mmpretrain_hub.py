@@ -11,9 +11,7 @@ from mmsscl.errors import InputError
 from mmsscl.zoo import register_models
 from mmsscl.zoo.cache import own_zoo
 from mmsscl.zoo.catalogue import all_entries
-from mmsscl.zoo.export import export_backbone
 from mmsscl.zoo.publish import publish
-from tests.sample_runs import write_checkpoint
 
 
 @pytest.fixture
@@ -29,11 +27,9 @@ def hub(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def published(hub, tmp_path):
-    file = tmp_path / "backbone.pth"
-    export_backbone(write_checkpoint(tmp_path / "epoch_1.pth"), file)
-    publish(file, "scrl_r18_toy")
-    return torch.load(file, weights_only=True)["state_dict"]
+def published(hub, exported):
+    publish(exported.online, "scrl_r18_toy")
+    return torch.load(exported.online, weights_only=True)["state_dict"]
 
 
 def test_all_entries_are_listed_beside_mmpretrains(hub):
@@ -104,6 +100,13 @@ def test_a_name_of_mmpretrains_is_refused(hub):
     own_zoo().mkdir(parents=True)
     (own_zoo() / "model-index.yml").write_text("Models: [{Name: ResNet18_8xb32_in1k, Built By: make}]")
     with pytest.raises(InputError, match="mmpretrain has a model named ResNet18_8xb32_in1k"):
+        register_models()
+
+
+def test_names_that_differ_by_case_only_are_refused(hub):
+    own_zoo().mkdir(parents=True)
+    (own_zoo() / "model-index.yml").write_text("Models: [{Name: Foo, Built By: make}, {Name: foo, Built By: make}]")
+    with pytest.raises(InputError, match="foo and Foo are one name to mmpretrain"):
         register_models()
 
 

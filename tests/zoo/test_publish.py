@@ -11,12 +11,13 @@ from modelindex.load_model_index import load
 
 from mmsscl.errors import InputError
 from mmsscl.zoo.cache import own_zoo
-from mmsscl.zoo.catalogue import all_entries
-from mmsscl.zoo.export import export_backbone
+from mmsscl.zoo.catalogue import all_entries, read_index
 from mmsscl.zoo.fetch import check_files, fetch
+from mmsscl.zoo.file_hash import sha256_of
 from mmsscl.zoo.metrics_file import facts_of, read_metrics
 from mmsscl.zoo.publish import publish
-from tests.sample_runs import write_checkpoint
+from mmsscl.zoo.safe_load import load_checkpoint
+from mmsscl.zoo.safetensors_file import to_bytes
 
 SUMMARY = {
     "seed": 3,
@@ -32,18 +33,13 @@ def own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("run") / "epoch_1.pth")
+def backbone(exported):
+    return exported.online, sha256_of(exported.online)
 
 
 @pytest.fixture(scope="module")
-def backbone(checkpoint):
-    return checkpoint.parent / "online.pth", export_backbone(checkpoint, checkpoint.parent / "online.pth").sha256
-
-
-@pytest.fixture(scope="module")
-def other(checkpoint):
-    return checkpoint.parent / "target.pth", export_backbone(checkpoint, checkpoint.parent / "target.pth", "target").sha256
+def other(exported):
+    return exported.target, sha256_of(exported.target)
 
 
 def test_published_in_the_own_zoo(backbone):
@@ -60,7 +56,7 @@ def test_published_in_the_own_zoo(backbone):
     }  # fmt: skip
     assert entry.results[0].metrics == {"box AP": 12.5}
     assert fetch(entry, print) == placed
-    assert [check.ok for check in check_files(["mine"], {"mine": entry})] == [True]
+    assert [check.ok for check in check_files(["mine"])] == [True]
     placed.write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"is not the file that was published.*--replace"):
         fetch(entry, print)
@@ -97,7 +93,64 @@ def test_the_packages_entry_says_what_the_command_line_does_not(backbone, tmp_pa
     assert result.metrics == {"bbox_mAP": 0.2, "bbox_mAP_50": 0.5, "random_bbox_mAP": 0.1}
 
 
-def test_what_is_refused(backbone, other, checkpoint, tmp_path):
+def test_the_same_file_again_adds_to_its_entry(backbone):
+    results = [{"Task": "Detection", "Dataset": "mine", "Metrics": {"box AP": 12.5}}]
+    publish(backbone[0], "scrl_r18_toy", facts={"method": "Mine", "Training Data": "photos"}, results=results)
+    publish(backbone[0], "scrl_r18_toy", facts={"Epochs": 3.0})
+    entry = all_entries(print)["scrl_r18_toy"]
+    assert (entry.method, entry.metadata["Training Data"], entry.metadata["Epochs"]) == ("Mine", "photos", 3)
+    assert entry.results[0].metrics == {"box AP": 12.5}
+
+
+@pytest.mark.parametrize("index", [
+    None, "Import: [other.yml]", "Import: [other.yml, metafile.yml]", "Models: [{Name: old, Built By: make}]",
+])  # fmt: skip
+def test_what_is_in_the_folder_stays_and_the_new_one_is_listed(backbone, tmp_path, index):
+    if index is not None:
+        (tmp_path / "model-index.yml").write_text(index)
+    (tmp_path / "other.yml").write_text("Models: [{Name: old, Built By: make}]")
+    (tmp_path / "metafile.yml").write_text("" if index is None else "Ours: kept")
+    publish(backbone[0], "mine", tmp_path)
+    names = [entry.name for entry in read_index(tmp_path.as_uri(), "own")]
+    assert sorted(names) == (["mine"] if index is None else ["mine", "old"])
+    assert index is None or "Ours: kept" in (tmp_path / "metafile.yml").read_text()
+
+
+@pytest.mark.parametrize(("index", "metafile", "words"), [
+    (None, "Models: [", "metafile.yml: line 1: no YAML"), (None, "- a", "metafile.yml: holds a list"),
+    (None, "Models: [3]", r"Models\[0\]: is 3"), (None, "Collections: [{}]", r"Collections\[0\].Name: is missing"),
+    ("Import: 3", "", "Import: is no list"), ("Models: [{Name: mine}]", "", "the name mine is in .*model-index.yml already"),
+])  # fmt: skip
+def test_folders_that_cannot_be_published_into(backbone, tmp_path, index, metafile, words):
+    (tmp_path / "metafile.yml").write_text(metafile)
+    if index is not None:
+        (tmp_path / "model-index.yml").write_text(index)
+    before = sorted(file.name for file in tmp_path.iterdir())
+    with pytest.raises(InputError, match=words):
+        publish(backbone[0], "mine", tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir() if file.name != ".lock") == before
+    assert (tmp_path / "metafile.yml").read_text() == metafile
+
+
+def test_safetensors_stay_safetensors(backbone, tmp_path):
+    content = torch.load(backbone[0], weights_only=True)
+    (tmp_path / "online.safetensors").write_bytes(to_bytes(content["state_dict"], content["meta"]))
+    placed = publish(tmp_path / "online.safetensors", "mine")
+    assert placed.suffix == ".safetensors"
+    assert load_checkpoint(placed)["state_dict"].keys() == content["state_dict"].keys()
+    assert all_entries(print)["mine"].metadata["Mean"] == [123.675, 116.28, 103.53]
+
+
+@pytest.mark.parametrize("library", ["detectron2", "torchvision", "timm"])
+def test_files_for_other_libraries_are_refused(backbone, tmp_path, library):
+    content = torch.load(backbone[0], weights_only=True)
+    content["meta"]["layout"] = library
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(InputError, match=rf"was exported for {library}.*--to mmdet"):
+        publish(tmp_path / "other.pth", "mine")
+
+
+def test_what_is_refused(backbone, other, exported, tmp_path):
     publish(backbone[0], "mine")
     with pytest.raises(InputError, match=r"--name mine: .*has another file of this name.*--replace"):
         publish(other[0], "mine")
@@ -106,7 +159,7 @@ def test_what_is_refused(backbone, other, checkpoint, tmp_path):
     with pytest.raises(InputError, match="the package lists a file of this name"):
         publish(other[0], "scrl_r50_3rdparty-200e_in1k")
     with pytest.raises(InputError, match=r"checkpoint of training.*mmsscl export"):
-        publish(checkpoint, "run")
+        publish(exported.checkpoint, "run")
     for name in ("../run", "/run", "a b", ""):
         with pytest.raises(InputError, match="is no name"):
             publish(backbone[0], name)
@@ -124,6 +177,8 @@ def test_figures_that_are_refused(tmp_path):
     file = tmp_path / "metrics.json"
     for text, words in (
         ("{", "cannot be read"), ("[1]", "holds a list"), ("{}", "no figures"), ('{"a": "b"}', "a is .*no number"),
+        ('{"a": NaN}', "a is NaN, no number"), ('{"a": Infinity}', "a is Infinity"), ("[" * 1500, "cannot be read"),
+        ('{"seed": 0, "pretrain": {}, "transfer": {"bbox_mAP": 1}}', "transfer.detector is missing.*--dataset TEXT"),
         ('{"a": 1}', "--task TEXT --dataset TEXT"),
     ):  # fmt: skip
         file.write_text(text)
@@ -133,6 +188,10 @@ def test_figures_that_are_refused(tmp_path):
         read_metrics(tmp_path / "none.json")
     assert read_metrics(file, "T", "D") == [{"Task": "T", "Dataset": "D", "Metrics": {"a": 1}}]
     assert facts_of(file) == {}
+    for key in ("images", "epochs"):
+        file.write_text(json.dumps({**SUMMARY, "pretrain": {key: "many"}}))
+        with pytest.raises(InputError, match=f'pretrain.{key} is "many", no number'):
+            facts_of(file)
 
 
 def test_two_at_once_both_stay(backbone, other, tmp_path):

@@ -83,7 +83,7 @@ def test_others_weights_are_unverified_and_their_figures_theirs():
         "byol_1000ep.pth", "byol_200ep.pth", "scrl_1000ep.pth", "scrl_200ep.pth"
     ]  # fmt: skip
     for entry in theirs:
-        assert (entry.sha256, entry.status, entry.layout) == (None, "unverified", "kakaobrain/scrl")
+        assert (entry.sha256, entry.status, entry.layout) == (None, "unverified", "scrl")
         assert entry.results
         assert all("the authors, https://github.com/kakaobrain/scrl" in result.source for result in entry.results)
         assert str(entry.metadata["Epochs"]) in entry.file_name
