@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the page and say where it is."""
-    from mmsscl.visualization.report import write_report
+    from mmsscl.visualization.report.write_report import write_report
 
     file = write_report(options.work_dir, options.out, options.results, options.photos)
     print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")

@@ -123,7 +123,7 @@ def _speed(run: Run, train: Mapping[str, Series]) -> tuple[list[Chart], list[str
     names = [name for name in ("time", "data_time", "memory") if name in train]
     charts = []
     time, wait, memory = (train.get(name, Series()) for name in ("time", "data_time", "memory"))
-    images = [run.process_of(at).images or 0 for at in time.iterations]
+    images = [run.images_at(at) or 0 for at in time.iterations]
     if images and all(images):
         rate = [count / value if value > 0 else math.nan for count, value in zip(images, time.values, strict=True)]
         speed = Series(time.iterations, time.epochs, rate)

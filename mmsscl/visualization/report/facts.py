@@ -59,7 +59,7 @@ def headline(run: Run) -> list[Fact]:
         facts.append(Fact("Duration", _span(spent), f"{starts} starts" if starts > 1 else _start(run)))
     device = next((value for key, value in told.items() if re.match(r"GPU [0-9]", key)), None)
     if device is not None or told.get("CUDA available") == "False":
-        count = run.newest.images
+        count = run.images_at(run.rows[-1].iteration) if run.rows else None
         facts.append(Fact("Device", device or "CPU", f"{count} images an iteration" if count else ""))
     if dataset:
         facts.append(Fact("Data", str(dataset.get("type", "")).rsplit(".", 1)[-1], _places(dataset)))

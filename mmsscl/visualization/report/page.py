@@ -202,11 +202,12 @@ def _environment(run: Run) -> str:
 
 
 def _config(run: Run) -> str:
-    if not run.config_text:
-        return _section("Config", f"<p>There is none: {escape(run.config_problem)}.</p>")
-    problem = f'<p class="problem">{escape(run.config_problem)}</p>' if run.config_problem else ""
-    name = escape(str(run.config_file))
-    return _section("Config", f"{problem}<details><summary>{name}</summary><pre>{escape(run.config_text)}</pre></details>")
+    config = run.config
+    if not config.text:
+        return _section("Config", f"<p>There is none: {escape(config.problem)}.</p>")
+    problem = f'<p class="problem">{escape(config.problem)}</p>' if config.problem else ""
+    name = escape(str(config.file))
+    return _section("Config", f"{problem}<details><summary>{name}</summary><pre>{escape(config.text)}</pre></details>")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = False) -> str:

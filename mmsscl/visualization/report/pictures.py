@@ -74,13 +74,13 @@ def galleries_of(run: Run, number: int = 4) -> list[Gallery]:
     reason = ""
     if number < 1:
         reason = "--photos 0"
-    elif run.config_problem:
-        reason = run.config_problem
+    elif run.config.problem:
+        reason = run.config.problem.rstrip(".")
     elif not str(dataset.get("type")).endswith("SceneImages"):
         reason = "the run learns from other data than SceneImages"
     if reason:
         return [Gallery("Pictures", f"No matched boxes, saliency and feature colours: {reason}.")]
-    config = Config(run.config, filename=str(run.config_file))
+    config = Config(run.config.values, filename=str(run.config.file))
     hooks = [str(hook.get("type")).rsplit(".", 1)[-1] for hook in run.hooks]
     galleries = [_gallery(
         "Matched boxes", "What the model is fed: each photo with its two crops, and the two views with the boxes that are "

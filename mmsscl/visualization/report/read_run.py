@@ -1,10 +1,10 @@
 """A run as its work dir tells it: the logs of all its processes, joined; its config; its checkpoints."""
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmsscl.errors import InputError
 from mmsscl.visualization.report.read_log import LogFacts, read_log
@@ -23,7 +23,6 @@ class Process:
         rows: The figures it logged.
         config: The file that it wrote its whole config to; None: none.
         begun: Iterations done before it; None: it began anew, or did not train.
-        images: Images an iteration of all its ranks together; None: its config and log do not tell.
         lost: How many of its rows count no more, because a later process began before them.
     """
 
@@ -32,7 +31,6 @@ class Process:
     rows: list[Row]
     config: Path | None
     begun: int | None = None
-    images: int | None = None
     lost: int = 0
 
     @property
@@ -47,6 +45,22 @@ class Process:
         return timedelta(0) if first is None or last is None else last - first
 
 
+class StoredConfig(NamedTuple):
+    """A config as a run left it.
+
+    Attributes:
+        file: Where it stands; None: there is none.
+        text: What stands there.
+        values: As plain values; empty where they cannot be read.
+        problem: Why they cannot; else empty.
+    """
+
+    file: Path | None
+    text: str
+    values: dict[str, Any]
+    problem: str
+
+
 @dataclass
 class Run:
     """What is known of a run.
@@ -56,19 +70,12 @@ class Run:
         processes: In order of time; those that did not train (tests, failed starts) too.
         chain: The processes that trained, from the last beginning on: each but the first goes on with one before it.
         rows: Their figures, without those that were done again.
-        config: The newest process's, as plain values, read without running it; empty where it cannot be read.
-        config_text: The file's text.
-        config_problem: Why there is no config; empty where there is one.
     """
 
     folder: Path
     processes: list[Process]
     chain: list[Process]
     rows: list[Row]
-    config: dict[str, Any] = field(default_factory=dict)
-    config_file: Path | None = None
-    config_text: str = ""
-    config_problem: str = ""
 
     @property
     def newest(self) -> Process:
@@ -90,9 +97,28 @@ class Run:
         """Iterations of an epoch, of the newest process that tells."""
         return next((process.log.length for process in reversed(self.chain) if process.log.length), None)
 
-    def process_of(self, iteration: int) -> Process:
-        """The process that did an iteration."""
-        return next((process for process in reversed(self.chain) if (process.begun or 0) < iteration), self.chain[0])
+    @cached_property
+    def config(self) -> StoredConfig:
+        """The newest process's config, read without running it."""
+        files = [process.config for process in [self.newest, *reversed(self.processes)] if process.config is not None]
+        files += sorted(self.folder.glob("*.py"))
+        return _stored(files[0]) if files else StoredConfig(None, "", {}, "the run left no config (vis_data/config.py)")
+
+    def images_at(self, iteration: int) -> int | None:
+        """Images of an iteration, of all its ranks together; None: config and log of its process do not tell."""
+        return next((images for begun, images in self._images if begun < iteration), None)
+
+    @cached_property
+    def _images(self) -> list[tuple[int, int | None]]:
+        """Of each process, the newest first: iterations done before it, and images of one of its own."""
+        found = []
+        for process in reversed(self.chain):
+            config = self.config if process.config is None else _stored(process.config)
+            size = _entry(config.values, "train_dataloader").get("batch_size")
+            ranks = process.log.facts.get("GPU number", "")
+            told = isinstance(size, int) and size > 0 and ranks.isdecimal()
+            found.append((process.begun or 0, size * int(ranks) if told else None))
+        return found
 
     def figures(self, kind: str) -> dict[str, Series]:
         """The figures of one kind of row ("train", "probe", "val") by name."""
@@ -104,15 +130,12 @@ class Run:
 
     def settings(self, *keys: str) -> dict[str, Any]:
         """A dictionary of the config, by its key and those above it; empty where there is none."""
-        found: Any = self.config
-        for key in keys:
-            found = found.get(key) if isinstance(found, dict) else None
-        return found if isinstance(found, dict) else {}
+        return _entry(self.config.values, *keys)
 
     @property
     def hooks(self) -> list[dict[str, Any]]:
         """The configs of its hooks, default and custom ones."""
-        custom = self.config.get("custom_hooks")
+        custom = self.config.values.get("custom_hooks")
         every = [*self.settings("default_hooks").values(), *(custom if isinstance(custom, list) else [])]
         return [hook for hook in every if isinstance(hook, dict)]
 
@@ -151,12 +174,7 @@ def read_run(work_dir: str | Path) -> Run:
     for process, count in zip(trainers, lost, strict=True):
         process.lost = count
     first = max((number for number, process in enumerate(trainers) if process.begun is None), default=0)
-    run = Run(folder, processes, trainers[first:], rows)
-    _read_config(run)
-    for process in run.chain:
-        own = run.config if process.config is None else _values(process.config)[1]
-        process.images = _images(own, process.log.facts.get("GPU number", ""))
-    return run
+    return Run(folder, processes, trainers[first:], rows)
 
 
 def _read_process(folder: Path) -> Process:
@@ -177,30 +195,20 @@ def _begun(process: Process, before: list[Process]) -> int | None:
     return row - 1 if row > first else None
 
 
-def _read_config(run: Run) -> None:
-    files = [process.config for process in [run.newest, *reversed(run.processes)] if process.config is not None]
-    files += sorted(run.folder.glob("*.py"))
-    if not files:
-        run.config_problem = "the run left no config (vis_data/config.py)"
-        return
-    run.config_file = files[0]
-    run.config_text, run.config, run.config_problem = _values(files[0])
-
-
-def _values(file: Path) -> tuple[str, dict[str, Any], str]:
-    """A config's text, its values, and why there are none."""
+def _stored(file: Path) -> StoredConfig:
     from mmsscl.zoo.read_backbone import stored_config
 
     text = ""
     try:
         text = file.read_text(encoding="utf-8", errors="backslashreplace")
         # as a checkpoint holds it: a report must not run what lies in a folder
-        return text, stored_config({"meta": {"cfg": text}}, file), ""
+        return StoredConfig(file, text, stored_config({"meta": {"cfg": text}}, file), "")
     except (InputError, OSError) as error:
-        return text, {}, str(error)
+        return StoredConfig(file, text, {}, str(error))
 
 
-def _images(config: dict[str, Any], ranks: str) -> int | None:
-    loader = config.get("train_dataloader")
-    size = loader.get("batch_size") if isinstance(loader, dict) else None
-    return size * int(ranks) if isinstance(size, int) and size > 0 and ranks.isdecimal() else None
+def _entry(config: dict[str, Any], *keys: str) -> dict[str, Any]:
+    found: Any = config
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}

@@ -3,6 +3,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Series:
     epochs: list[int | None] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
 
-    @property
+    @cached_property
     def finite(self) -> list[float]:
         """The values that are numbers."""
         return [value for value in self.values if math.isfinite(value)]

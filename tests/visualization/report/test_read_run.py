@@ -364,7 +364,7 @@ def test_scores_are_found_and_other_jsons_are_not(tmp_path: Path) -> None:
         find_results(tmp_path, [str(tmp_path / "absent.json")])
     with pytest.raises(InputError, match="holds no scores"):
         find_results(tmp_path, [str(tmp_path / "other.json")])
-    (tmp_path / "big.json").write_text(json.dumps({f"a/{index}": index for index in range(300_000)}))
+    (tmp_path / "big.json").write_text(json.dumps(metrics) + " " * (5 << 20))
     with pytest.raises(InputError, match="is above 4 MB"):
         find_results(tmp_path, [str(tmp_path / "big.json")])
 
@@ -388,7 +388,7 @@ def test_any_config_can_be_told_of(tmp_path: Path, config: str) -> None:
     write_process(tmp_path, "20250131_120000", [train_row(1, projection_std=0.5)])
     (tmp_path / "20250131_120000" / "vis_data" / "config.py").write_text(config)
     run = read_run(tmp_path)
-    assert bool(run.config_problem) == (config == "x = (")
+    assert bool(run.config.problem) == (config == "x = (")
     assert {fact.name for fact in headline(run)} >= {"Progress", "Loss", "projection_std"}
     assert charts_of(run)
     assert [gallery.title for gallery in galleries_of(run)] == ["Pictures"]

@@ -20,11 +20,11 @@ from mmsscl.engine.train import train
 from mmsscl.errors import InputError
 from mmsscl.saliency.fingerprint import dataset_fingerprint
 from mmsscl.saliency.history import append_history
-from mmsscl.visualization.report import write_report
 from mmsscl.visualization.report.feature_colors import feature_colors
 from mmsscl.visualization.report.page import script_json
 from mmsscl.visualization.report.pictures import galleries_of
 from mmsscl.visualization.report.read_run import read_run
+from mmsscl.visualization.report.write_report import write_report
 from tests.sample_runs import GUIDED, NARROW, write_pretraining_config
 
 BROWSER = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
@@ -188,7 +188,6 @@ def test_without_a_config_there_are_curves(work_dir: Path, tmp_path: Path) -> No
     assert "There is none: the run left no config" in sections["Config"]
     assert "the run left no config" in sections["Pictures"]
     assert "left no text log" in sections["Versions"]
-    assert "No file of scores" in sections["Results"]
     assert "Loss" in sections["Learning"]
 
 
