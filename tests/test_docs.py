@@ -98,7 +98,7 @@ def test_a_command_can_be_typed(page, words, monkeypatch):
         assert config.isupper() or config.endswith(".py")
 
 
-PYTHON = [(page.name, block) for page in PAGES for language, block in BLOCK.findall(page.read_text()) if language == "python"]
+PYTHON = [(page.name, text) for page in PAGES for language, text in BLOCK.findall(page.read_text()) if language == "python"]
 
 
 @pytest.mark.parametrize(("page", "block"), PYTHON, ids=[f"{page}: {block.splitlines()[0][:40]}" for page, block in PYTHON])

@@ -116,8 +116,8 @@ class Run:
             config = self.config if process.config is None else _stored(process.config)
             size = _entry(config.values, "train_dataloader").get("batch_size")
             ranks = process.log.facts.get("GPU number", "")
-            told = isinstance(size, int) and size > 0 and ranks.isdecimal()
-            found.append((process.begun or 0, size * int(ranks) if told else None))
+            images = size * int(ranks) if isinstance(size, int) and size > 0 and ranks.isdecimal() else None
+            found.append((process.begun or 0, images))
         return found
 
     def figures(self, kind: str) -> dict[str, Series]:
