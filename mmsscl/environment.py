@@ -72,6 +72,12 @@ def check_environment() -> None:
         raise ImportError("mmsscl cannot run in this environment:\n" + "\n".join(f"- {text}" for text in problems))
 
 
+def installed_versions() -> dict[str, str]:
+    """Versions of numpy and of the packages of ``MODULES``, by the names under which they are installed."""
+    names = [*(name for module in MODULES for name in (module.onedl.name, module.upstream.name)), "numpy"]
+    return {name: found.version for name in names if (found := _installed(name)) is not None}
+
+
 def _family_problems() -> list[str]:
     problems = []
     missing = []

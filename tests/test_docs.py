@@ -1,14 +1,17 @@
 """What the pages show: commands are parsed, configs and options looked up, Python blocks run."""
 import argparse
+import ast
 import importlib
 import re
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import VISBACKENDS
 
 from mmsscl.cli.program import VERBS, build_parser
 from mmsscl.engine.config import load_config
@@ -52,6 +55,18 @@ def as_verb(words):
     return [*verb, *rest] if tool.count("/") == 1 and verb[0] in VERBS else None
 
 
+@cache
+def loaded(config, options):
+    """A config with the options that ``options`` reads as, loaded once."""
+    return load_config(config, ast.literal_eval(options))
+
+
+def assert_schedule_fits(config):
+    loop, schedulers = config.get("train_cfg") or {}, config.get("param_scheduler") or []
+    if schedulers and "max_epochs" in loop and schedulers[-1].get("by_epoch", True):
+        assert schedulers[-1].get("end", loop.max_epochs) == loop.max_epochs
+
+
 def test_the_pages_hold_commands_of_every_verb():
     assert len(COMMANDS) > 40
     shown = {words[1] for _, words in COMMANDS if words[0] == "mmsscl"}
@@ -78,9 +93,26 @@ def test_a_command_can_be_typed(page, words, monkeypatch):
     options = build_parser().parse_args(verb)
     config = getattr(options, "config", None)
     if config and config.startswith("configs/"):
-        load_config(config, getattr(options, "cfg_options", None))
+        assert_schedule_fits(loaded(config, repr(getattr(options, "cfg_options", None))))
     elif config:
         assert config.isupper() or config.endswith(".py")
+
+
+PYTHON = [(page.name, text) for page in PAGES for language, text in BLOCK.findall(page.read_text()) if language == "python"]
+
+
+@pytest.mark.parametrize(("page", "block"), PYTHON, ids=[f"{page}: {block.splitlines()[0][:40]}" for page, block in PYTHON])
+def test_python_is_python_and_imports_what_there_is(page, block):
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("mmsscl"):
+            module = importlib.import_module(node.module)
+            assert all(hasattr(module, name.name) for name in node.names)
+
+
+def test_the_backends_of_the_reports_page_exist():
+    block = next(block for page, block in PYTHON if page == "report.md")
+    backends = Config.fromstring(block, ".py").visualizer.vis_backends
+    assert all(backend.type in VISBACKENDS for backend in backends)
 
 
 @pytest.fixture
@@ -102,6 +134,7 @@ def written(tmp_path, monkeypatch, request):
 def test_a_config_of_ones_own_inherits_from_the_package(written):
     config = load_config(written / "my_scrl.py")
     assert (config.model.type, config.train_dataloader.batch_size, config.train_cfg.max_epochs) == ("SCRL", 32, 200)
+    assert_schedule_fits(config)
     assert config.train_dataloader.dataset.data_root == "photos"
     assert config.train_dataloader.dataset.pipeline[1].type == "SpatialConsistentPair"
 

@@ -17,7 +17,7 @@ from mmsscl.zoo.key_difference import drop_pretrained_init
 
 
 class Part(NamedTuple):
-    """A child of a model: its ``name``, its ``parameters``, and how many of them are ``trained``."""
+    """A child of a model, or what is in none ("itself"): ``name``, ``parameters``, and how many of them are ``trained``."""
 
     name: str
     parameters: int
@@ -29,7 +29,7 @@ class Complexity(NamedTuple):
 
     Attributes:
         model: Name of its class.
-        parts: Its children that have parameters.
+        parts: What of it has parameters.
         shape: (3, H, W) of the image.
         flops: Multiply-adds of one pass of that image through the backbone; one multiply and one add count as one.
         activations: Values that its convolutions and matrix products give out.
@@ -80,8 +80,9 @@ def complexity_of(config: Config, size: tuple[int, int] = (224, 224)) -> Complex
         # backbones freeze their first stages in train()
         model = revert_sync_batchnorm(MODELS.build(config.model)).train()
     parts = []
-    for name, child in model.named_children():
-        counts = [(each.numel(), each.numel() * each.requires_grad) for each in child.parameters()]
+    groups = [(name, child.parameters()) for name, child in model.named_children()]
+    for name, parameters in [*groups, ("itself", model.parameters(recurse=False))]:
+        counts = [(each.numel(), each.numel() * each.requires_grad) for each in parameters]
         if counts:
             parts.append(Part(name, sum(all_ for all_, _ in counts), sum(trained for _, trained in counts)))
     model.eval()

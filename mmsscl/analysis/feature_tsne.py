@@ -46,6 +46,7 @@ def main(args: argparse.Namespace) -> str:
         for name, found in files.items()
     }
     paths = [f"{args.photos}/{path}" for found in drawn.values() for path in found]
+    _check_perplexity(args.perplexity, len(paths))
     labels = np.repeat(np.arange(len(drawn)), [len(found) for found in drawn.values()])
     device = pick_device(args.device)
     if args.random:
@@ -78,12 +79,16 @@ def tsne(features: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> np.nd
     """
     from sklearn.manifold import TSNE
 
-    if not 0 < perplexity < len(features):
-        raise InputError(f"--perplexity {perplexity:g}: must lie above 0 and below the number of photos, {len(features)}.")
+    _check_perplexity(perplexity, len(features))
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.maximum(lengths, np.finfo(np.float32).tiny)
     places: np.ndarray = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(unit)
     return places.astype(np.float32)
+
+
+def _check_perplexity(perplexity: float, count: int) -> None:
+    if not 0 < perplexity < count:
+        raise InputError(f"--perplexity {perplexity:g}: must lie above 0 and below the number of photos, {count}.")
 
 
 def draw_places(places: np.ndarray, labels: np.ndarray, classes: list[str], title: str) -> Figure:

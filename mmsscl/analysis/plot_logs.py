@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 
 from mmsscl.analysis.figure_file import check_figure_file, write_figure
 from mmsscl.errors import InputError
-from mmsscl.evaluation.short_names import short_names
 from mmsscl.names import did_you_mean, near_names
+from mmsscl.short_names import short_names
 from mmsscl.visualization.report.read_run import Run, read_run
 from mmsscl.visualization.report.read_scalars import Series
 
@@ -36,7 +36,8 @@ def main(args: argparse.Namespace) -> str:
         raise InputError(f"--labels: {len(labels)} names for {len(args.work_dirs)} runs. Give one a run.")
     runs = [read_run(folder) for folder in args.work_dirs]
     write_figure(draw_runs(runs, labels, args.keys, args.by, args.log), file)
-    return f"{file}: {len(args.keys)} figures of {len(runs)} runs"
+    plotted, of = (f"{count} {word}{'s' * (count != 1)}" for count, word in ((len(args.keys), "figure"), (len(runs), "run")))
+    return f"{file}: {plotted} of {of}"
 
 
 def draw_runs(
@@ -79,8 +80,13 @@ def _series(run: Run, key: str) -> Series | None:
 
 
 def _epochs(run: Run, series: Series) -> list[float]:
-    # the log says how many iterations an epoch has
-    length = run.newest.log.length
-    if length is None or all(row.epoch is None for row in run.rows):
+    if run.epoch_length is None or all(row.epoch is None for row in run.rows):
         raise InputError(f"--by epoch: {run.folder} counts iterations, or its log is gone. Use --by iteration.")
-    return [at / length for at in series.iterations]
+    # a process that went on with another batch size has other epochs: iterations before it, their epochs, its own length
+    starts: list[tuple[int, float, int]] = []
+    for process in run.chain:
+        begun, length = process.begun or 0, process.log.length or run.epoch_length
+        before, done, former = starts[-1] if starts else (0, 0.0, length)
+        starts.append((begun, done + (begun - before) / former, length))
+    own = [next(start for start in reversed(starts) if start[0] < at or start is starts[0]) for at in series.iterations]
+    return [done + (at - begun) / length for at, (begun, done, length) in zip(series.iterations, own, strict=True)]

@@ -14,7 +14,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="HTML", help="the page to write (default: report.html in the work dir)")
     parser.add_argument(
         "--results", nargs="+", default=[], metavar="PATH",
-        help="jsons of mmsscl test, knn, linear, svm, ..., or folders of them, beside those below the work dir",
+        help="jsons of mmsscl test and mmsscl eval, or folders of them, beside those below the work dir",
     )  # fmt: skip
     parser.add_argument(
         "--photos", type=int, default=4, metavar="N", help="pictures in each section; 0: none (default: %(default)s)"
@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the page and say where it is."""
-    from mmsscl.visualization.report import write_report
+    from mmsscl.visualization.report.write_report import write_report
 
     file = write_report(options.work_dir, options.out, options.results, options.photos)
     print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")

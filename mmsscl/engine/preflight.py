@@ -1,6 +1,7 @@
 """Check a config before anything is built: registry names, keywords, checkpoints."""
 
 import inspect
+import logging
 import re
 import traceback
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from typing import Any
 
 from mmengine import registry as mmengine_registry
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import DefaultScope, Registry
 from torch.utils.data import DataLoader
 
+from mmsscl.engine.checkpoints.find_checkpoint import saved_states
 from mmsscl.errors import InputError
 from mmsscl.names import did_you_mean, near_names
 from mmsscl.zoo.safe_load import is_remote, load_checkpoint
@@ -45,7 +48,8 @@ def check_config(config: Config) -> None:
     Photos for pretraining (``SceneImages``) need a sampler that tells them the epoch, and a pipeline that reads saliency
     maps needs the hook that makes them.
     Every component at a known place (see ``PLACES``) must be a registered name, and take the keywords it is given;
-    constructors with ``**kwargs`` are left to themselves. Local files behind ``load_from`` and every
+    constructors with ``**kwargs`` are left to themselves. A learning rate whose schedule ends before or after the run is
+    warned of. Local files behind ``load_from`` and every
     ``init_cfg.checkpoint`` must be checkpoints that load without running code; addresses are left to mmengine.
 
     Args:
@@ -64,6 +68,7 @@ def check_config(config: Config) -> None:
     _check_numbers(config)
     _check_hooks(config)
     _check_saliency(config)
+    _compare_lengths(config)
     check_checkpoints(config)
 
 
@@ -76,11 +81,9 @@ def check_checkpoints(config: Config) -> None:
     found: list[tuple[str, str]] = []
     if isinstance(config.get("load_from"), str):
         found.append(("load_from", config.load_from))
-    elif config.get("resume"):
-        last = Path(config.work_dir) / "last_checkpoint"
-        if last.is_file():
-            name = Path(last.read_text(encoding="utf-8").strip())
-            found.append((f"resume ({last})", str(name)))
+    elif config.get("resume") and saved_states(config.work_dir):
+        # the run goes on from the newest, which replaces what init_cfg would load
+        return
     # of the top level only the model: the rest may be variables that nothing builds
     for place, node in _dictionaries(config.get("model"), "model"):
         if node.get("type") == "Pretrained" and isinstance(node.get("checkpoint"), str):
@@ -122,6 +125,20 @@ def _check_hooks(config: Config) -> None:
                 f"custom_hooks[{position}]: is {hook!r}; give a dict(type='...'). (In a config, "
                 "[*{{_base_.custom_hooks}}, ...] takes the variable's text apart: name each hook.)"
             )
+
+
+def _compare_lengths(config: Config) -> None:
+    """A run that is shortened by its length alone stops while the learning rate is still high."""
+    loop, schedulers = config.get("train_cfg") or {}, config.get("param_scheduler") or []
+    last = schedulers if isinstance(schedulers, dict) else schedulers[-1] if schedulers else {}
+    key = "max_epochs" if last.get("by_epoch", True) else "max_iters"
+    end, length = last.get("end"), loop.get(key)
+    if isinstance(end, int) and isinstance(length, int) and end != length:
+        print_log(
+            f"config: the last param_scheduler ends at {end}, but train_cfg.{key} is {length}, so the run ends at another "
+            "learning rate than the schedule. Set its end, and T_max to end - begin (param_scheduler.N.end=...).",
+            logger="current", level=logging.WARNING,
+        )  # fmt: skip
 
 
 def _check_saliency(config: Config) -> None:

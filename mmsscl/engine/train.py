@@ -24,6 +24,7 @@ from mmsscl.engine.hooks.preemption_hook import Preempted
 from mmsscl.engine.launch import leave_process_group, prepare_devices
 from mmsscl.engine.pair_data import complete_pair_data
 from mmsscl.engine.preflight import check_config, explain_build_error
+from mmsscl.environment import installed_versions
 from mmsscl.errors import InputError
 from mmsscl.rank_errors import failing_together
 from mmsscl.version import __version__
@@ -77,7 +78,8 @@ def train(
     resumes_newest = (bool(settings.get("resume")) and settings.get("load_from") is None) or resume == "auto"
     runner = build_runner(settings, launcher)
     # mmsscl report reads this line
-    runner.logger.info(f"mmsscl {__version__}, commit {commit_of_checkout() or 'unknown'}")
+    packages = {"mmsscl": __version__, "commit": commit_of_checkout() or "unknown", **installed_versions()}
+    runner.logger.info(", ".join(f"{name} {version}" for name, version in packages.items()))
     try:
         with build_errors_explained():
             if resumes_newest:

@@ -25,7 +25,7 @@ from mmsscl.evaluation.linear_classifiers import (
     svm_scores,
     voc_average_precision,
 )
-from mmsscl.evaluation.short_names import short_names
+from mmsscl.short_names import short_names
 from mmsscl.version import __version__
 
 MEASURES = ("knn", "linear", "svm")

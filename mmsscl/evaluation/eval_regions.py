@@ -15,7 +15,7 @@ from mmsscl.evaluation.labelled_photos import boxed_photos, spread
 from mmsscl.evaluation.network_maps import BRANCHES
 from mmsscl.evaluation.region_pairs import PairSettings
 from mmsscl.evaluation.region_quality import SCORES, SIZES, region_quality
-from mmsscl.evaluation.short_names import short_names
+from mmsscl.short_names import short_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

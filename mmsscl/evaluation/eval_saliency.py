@@ -18,8 +18,8 @@ from mmsscl.errors import InputError
 from mmsscl.evaluation.labelled_photos import BoxedPhotos, MaskedPhotos, boxed_photos, masked_photos
 from mmsscl.evaluation.network_maps import BRANCHES, build_estimator, extraction_of, load_network, photo_maps
 from mmsscl.evaluation.saliency_quality import BoxQuality, MaskQuality
-from mmsscl.evaluation.short_names import short_names
 from mmsscl.saliency.baseline_maps import gaussian_map, uniform_map
+from mmsscl.short_names import short_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,6 @@
 """Look at what a pretraining config feeds its model: ``mmsscl browse pairs`` and ``tools/browse_pairs.py``."""
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,16 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def browse_pairs(config: Config, number: int = 8, epoch: int = 0) -> Iterator[tuple[int, np.ndarray]]:
+def browse_pairs(
+    config: Config, number: int = 8, epoch: int = 0, indices: Iterable[int] | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
     """Draw samples of a config's training data, evenly spread over the data set.
 
     Args:
         config: a pretraining config.
         number: how many samples; fewer where the data set is smaller.
         epoch: every sample is drawn as this epoch draws it.
+        indices: draw these samples instead.
 
     Yields:
         Index of the sample, and its picture, uint8 RGB: the original with both crops, and both views with their
@@ -83,7 +86,9 @@ def browse_pairs(config: Config, number: int = 8, epoch: int = 0) -> Iterator[tu
     complete_pair_data(config)
     dataset = DATASETS.build(dataset_config)
     preprocessor = MODELS.build(preprocessor_config).eval()
-    for index in np.unique(np.linspace(0, len(dataset) - 1, min(number, len(dataset))).astype(int)):
+    if indices is None:
+        indices = np.unique(np.linspace(0, len(dataset) - 1, min(number, len(dataset))).astype(int))
+    for index in indices:
         sample = dataset[(epoch, int(index))]
         if not isinstance(sample, dict) or "pairs" not in sample or "boxes" not in sample["pairs"]:
             raise InputError(

@@ -18,10 +18,10 @@ from mmsscl.engine.output_folder import writable_folder
 from mmsscl.engine.pair_data import complete_pair_data
 from mmsscl.errors import InputError
 from mmsscl.evaluation.network_maps import BRANCHES, build_estimator, extraction_of, load_network, photo_maps
-from mmsscl.evaluation.short_names import short_names
 from mmsscl.registry import DATASETS
 from mmsscl.saliency.history import SaliencyHistory, read_history, spread_indices
 from mmsscl.saliency.store import SaliencyStore, dataset_fingerprint
+from mmsscl.short_names import short_names
 from mmsscl.visualization.canvas import above, beside, contact_sheet, write_png
 from mmsscl.visualization.crop_heat import draw_crop_heat
 from mmsscl.visualization.saliency_overlay import draw_maps

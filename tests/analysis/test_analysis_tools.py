@@ -19,6 +19,7 @@ from mmsscl.analysis.plot_logs import draw_runs
 from mmsscl.analysis.run_tool import run_tool
 from mmsscl.engine.config import load_config
 from mmsscl.errors import InputError
+from mmsscl.registry import MODELS
 from mmsscl.visualization.report.read_run import read_run
 from tests.sample_runs import ROOT, write_checkpoint, write_photos
 
@@ -50,20 +51,46 @@ def test_the_plotting_tool_runs_from_anywhere(tmp_path: Path) -> None:
     run, out = write_run(tmp_path / "a", [3.0, 2.0]), tmp_path / "new" / "plot.png"
     command = [sys.executable, str(ROOT / "tools/analysis/plot_logs.py"), str(run), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert (done.returncode, done.stdout) == (0, f"{out}: 1 figures of 1 runs\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"{out}: 1 figure of 1 run\n"), done.stderr
     assert cv2.imread(str(out)).std() > 5
 
 
+def test_epochs_are_those_of_the_process_that_did_them(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a", [3.0, 2.0])
+    later = folder / "20250131_130000"
+    (later / "vis_data").mkdir(parents=True)
+    (later / "vis_data" / "scalars.json").write_text('{"loss": 1.0, "epoch": 2, "iter": 4}\n')
+    lines = ("resumed epoch: 1, iter: 2", "Epoch(train) [2][2/4]  loss: 1")
+    (later / "a.log").write_text("".join(f"2025/01/31 13:00:00 - mmengine - INFO - {text}\n" for text in lines))
+    line = draw_runs([read_run(folder)], ["a"], ["loss"], by="epoch").axes[0].lines[0]
+    assert line.get_xdata().tolist() == [0.5, 1.0, 1.5]
+
+
 def test_costs_are_those_of_the_papers_and_of_torchvision() -> None:
-    found = complexity_of(load_config(ROOT / "configs" / "scrl_r50_coco.py"))
+    found = complexity_of(load_config(ROOT / "configs" / "scrl_r50_coco.py"), (64, 64))
     wanted = torchvision.models.resnet50()
     by_name = {part.name: part for part in found.parts}
     assert by_name["backbone"].parameters == sum(each.numel() for each in wanted.parameters()) - 1000 * 2049
     assert by_name["target"].trained == 0
     assert by_name["target"].parameters == by_name["backbone"].parameters + by_name["neck"].parameters
+    model = dict(type="ImageClassifier", backbone=dict(type="ResNet", depth=50))
+    alone = complexity_of(Config(dict(default_scope="mmpretrain", model=model)))
     # 4.1 G in the ResNet papers' count
-    assert found.flops / 1e9 == pytest.approx(4.1, abs=0.05)
-    assert "3 x 224 x 224: 4.1" in table(found)
+    assert alone.flops / 1e9 == pytest.approx(4.1, abs=0.05)
+    assert "3 x 224 x 224: 4.1" in table(alone)
+    assert found.flops == alone.flops * 64**2 // 224**2
+
+
+def test_parameters_of_the_model_itself_are_counted() -> None:
+    @MODELS.register_module(force=True)
+    class HolderOfATest(torch.nn.Module):
+        def __init__(self, backbone: dict) -> None:
+            super().__init__()
+            self.backbone, self.token = torch.nn.Conv2d(**backbone), torch.nn.Parameter(torch.zeros(7))
+
+    model = dict(type="HolderOfATest", backbone=dict(in_channels=3, out_channels=2, kernel_size=1))
+    found = complexity_of(Config(dict(model=model)), (4, 4))
+    assert [(part.name, part.parameters) for part in found.parts] == [("backbone", 8), ("itself", 7)]
 
 
 def test_costs_of_a_frozen_backbone_and_of_other_shapes() -> None:
@@ -115,11 +142,14 @@ def test_the_tsne_tool_draws_a_folder(tmp_path: Path, capsys: pytest.CaptureFixt
         (complexity, ["absent.py"], "error: config absent.py: no such file"),
         (complexity, ["absent.py", "--shape", "1", "2", "3"], "error: --shape 1 2 3: give a side"),
         (feature_tsne, ["a.pth", "--photos", "absent", "--out", "a.png"], "error: absent: no such folder"),
+        (feature_tsne, ["absent.pth", "--photos", "photos", "--perplexity", "9", "--out", "a.png"], "error: --perplexity 9"),
         (feature_tsne, ["a.pth", "--photos", "p", "--classes", "1", "--out", "a.png"], "error: --classes 1"),
     ],
 )
 def test_bad_input_is_one_line(module, words, message, capsys, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        write_photos(tmp_path / "photos" / name, 2, 8)
     assert run_tool("t", module.add_arguments, module.main, words) == 2
     said = capsys.readouterr().err
     assert said.startswith(message)

@@ -115,9 +115,6 @@ def test_checkpoints_are_read_before_anything_is_built(tmp_path):
         check_checkpoints(checkpoint_config(tmp_path, load_from=str(text)))
     with pytest.raises(InputError, match=r"load_from: .*no such file"):
         check_checkpoints(checkpoint_config(tmp_path, load_from=str(tmp_path / "none.pth"), resume=True))
-    (tmp_path / "last_checkpoint").write_text(str(text))
-    with pytest.raises(InputError, match=r"resume .*last_checkpoint\): .*text file"):
-        check_checkpoints(checkpoint_config(tmp_path, resume=True))
 
 
 def test_addresses_and_unused_variables_are_not_opened(tmp_path):
@@ -130,6 +127,34 @@ def test_resume_does_not_need_the_file_the_run_started_from(tmp_path):
     torch.save(dict(state_dict={"a": torch.zeros(1)}), tmp_path / "epoch_1.pth")
     init = dict(backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="gone.pth")))
     check_checkpoints(checkpoint_config(tmp_path, model=init, resume=True, load_from=str(tmp_path / "epoch_1.pth")))
+
+
+def test_resume_in_a_moved_folder_needs_neither_that_file_nor_the_old_folder(tmp_path):
+    state = dict(state_dict={"a": torch.zeros(1)}, message_hub={}, meta=dict(epoch=1, iter=1))
+    torch.save(state, tmp_path / "epoch_1.pth")
+    (tmp_path / "last_checkpoint").write_text("/gone/epoch_1.pth")
+    init = dict(backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="gone.pth")))
+    check_checkpoints(checkpoint_config(tmp_path, model=init, resume=True))
+    (tmp_path / "epoch_1.pth").unlink()
+    with pytest.raises(InputError, match=r"gone\.pth: no such file"):
+        check_checkpoints(checkpoint_config(tmp_path, model=init, resume=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ({}, []),
+        ({"train_cfg.max_epochs": 100}, ["ends at 800, but train_cfg.max_epochs is 100"]),
+        ({"train_cfg.max_epochs": 100, "param_scheduler.1.end": 100, "param_scheduler.1.T_max": 90}, []),
+        ({"param_scheduler": None}, []),
+    ],
+)
+def test_a_length_without_its_schedule_is_warned_of(monkeypatch, options, warned):
+    said = []
+    monkeypatch.setattr("mmsscl.engine.preflight.print_log", lambda text, **_: said.append(text))
+    check_config(load_config(ROOT / "configs/scrl_r50_coco.py", options))
+    assert len(said) == len(warned)
+    assert all(part in text for text, part in zip(said, warned, strict=True))
 
 
 def test_registry_errors_while_building_are_explained():

@@ -21,11 +21,11 @@ from mmsscl.evaluation.eval_saliency import eval_saliency, format_report
 from mmsscl.evaluation.labelled_photos import MaskedPhotos, boxed_photos, masked_photos
 from mmsscl.evaluation.network_maps import Extraction, extraction_of, load_network, photo_maps
 from mmsscl.evaluation.saliency_quality import BoxQuality, MaskQuality
-from mmsscl.evaluation.short_names import short_names
 from mmsscl.registry import MODELS
 from mmsscl.saliency.estimators import DEFAULT_ESTIMATOR, ActivationSaliency
 from mmsscl.saliency.extract import extract_maps, squash_image
 from mmsscl.saliency.normalise import resize_maps
+from mmsscl.short_names import short_names
 from mmsscl.zoo.safe_load import load_checkpoint
 from tests.sample_runs import write_coco, write_pretraining_config
 

@@ -3,7 +3,7 @@ import logging
 import re
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
 
@@ -13,14 +13,30 @@ from mmsscl.zoo.safe_load import is_archive, load_checkpoint
 POINTER = "last_checkpoint"
 
 
-def newest_checkpoint(work_dir: str | Path) -> Path | None:
+class SavedState(NamedTuple):
+    """A checkpoint of a run.
+
+    Attributes:
+        file: The checkpoint.
+        iteration: Iterations done.
+        time: When it was saved, as mmengine writes it (20250131_120000); empty: it does not tell.
+    """
+
+    file: Path
+    iteration: int
+    time: str
+
+
+def newest_checkpoint(work_dir: str | Path, since: str = "") -> Path | None:
     """The checkpoint in a run's folder that has come farthest and is whole.
 
-    Looked at are ``epoch_N.pth``, ``iter_N.pth`` and the file that ``last_checkpoint`` names. A damaged one is passed over
-    with a warning.
+    Looked at are ``epoch_N.pth``, ``iter_N.pth`` and the file that ``last_checkpoint`` names: by its name in this folder, so
+    that a folder that was copied or moved goes on with its own files; elsewhere only if the folder holds none at all. A
+    damaged one is passed over with a warning.
 
     Args:
         work_dir: The run's folder.
+        since: A time such as 20250131_120000: those saved earlier are passed over.
 
     Returns:
         Its path; ``None`` where the folder has no checkpoint at all.
@@ -28,26 +44,40 @@ def newest_checkpoint(work_dir: str | Path) -> Path | None:
     Raises:
         InputError: There are checkpoints, and all are damaged.
     """
-    candidates = _candidates(Path(work_dir))
-    progress: dict[Path, int] = {}
-    for file in candidates:
+    states = saved_states(work_dir)
+    damaged = len(_candidates(Path(work_dir))) - len(states)
+    for state in reversed(states):
+        if state.time and state.time < since:
+            continue
         try:
-            progress[file] = int(_meta_of(load_checkpoint(file, mmap=True), file)["iter"])
+            check_whole(state.file)
         except InputError as error:
             print_log(f"passed over: {error}", logger="current", level=logging.WARNING)
-    for file in sorted(progress, key=lambda file: (progress[file], file.name), reverse=True):
-        try:
-            check_whole(file)
-        except InputError as error:
-            print_log(f"passed over: {error}", logger="current", level=logging.WARNING)
+            damaged += 1
         else:
-            return file
-    if candidates:
+            return state.file
+    if damaged:
         raise InputError(
-            f"work_dir {work_dir}: none of its {len(candidates)} checkpoints can be resumed from (see the warnings above). "
+            f"work_dir {work_dir}: none of its {damaged} checkpoints can be resumed from (see the warnings above). "
             "Restore one from a copy and name it (--resume FILE), or start anew in another work_dir."
         )
     return None
+
+
+def saved_states(work_dir: str | Path) -> list[SavedState]:
+    """The checkpoints that :func:`newest_checkpoint` looks at, the one that has come farthest last.
+
+    Only their headers are read; one that cannot be is passed over with a warning.
+    """
+    found = []
+    for file in _candidates(Path(work_dir)):
+        try:
+            meta = _meta_of(load_checkpoint(file, mmap=True), file)
+        except InputError as error:
+            print_log(f"passed over: {error}", logger="current", level=logging.WARNING)
+        else:
+            found.append(SavedState(file, int(meta["iter"]), str(meta.get("time", ""))))
+    return sorted(found, key=lambda state: (state.iteration, state.file.name))
 
 
 def check_whole(file: str | Path) -> None:
@@ -86,9 +116,10 @@ def _candidates(work_dir: Path) -> list[Path]:
         named = Path((work_dir / POINTER).read_text(encoding="utf-8").strip())
     except (OSError, UnicodeDecodeError):
         return sorted(files)
-    # where the folder was moved the pointer holds the old path
-    for file in (named, work_dir / named.name):
-        if file.is_file() and file.resolve() not in {other.resolve() for other in files}:
-            files.append(file)
-            break
-    return sorted(files)
+    # what it names elsewhere may be another run's by now: the folder that this one was copied from
+    own = work_dir / named.name
+    if own.is_file():
+        files.append(own)
+    elif not files and named.is_file():
+        files.append(named)
+    return sorted(set(files))

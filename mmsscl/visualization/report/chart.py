@@ -9,9 +9,11 @@ from matplotlib.ticker import MaxNLocator
 
 from mmsscl.visualization.report.read_scalars import Series
 
-WIDTH, HEIGHT = 440, 210
+WIDTH, HEIGHT = 440, 222
 MOST_SERIES = 8
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 28
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 10, 10, 40
+_FLAT = 1e-6
+_RESIDUE = 1e-12
 _BUCKETS = 200
 _FEW = 24
 
@@ -66,11 +68,30 @@ def number(value: float) -> str:
     """
     if not math.isfinite(value):
         return "-"
-    if abs(value) >= 1000:
+    # what rounding leaves of a zero
+    if abs(value) < _RESIDUE:
+        return "0"
+    if 1000 <= abs(value) < 1e9:
         return f"{value:,.0f}"
     short = f"{value:.4g}"
     # a momentum of .999997 is no 1
     return f"{value:.6g}" if float(short) in (1.0, -1.0) else short
+
+
+def tick_texts(ticks: Sequence[float]) -> list[str]:
+    """Labels of an axis, at least two, evenly spaced: with as many digits as tell each from the next.
+
+    Example:
+        >>> tick_texts([0.996, 0.9965, 0.997]), tick_texts([0.0, 2.5e9])
+        (['0.9960', '0.9965', '0.9970'], ['0', '2.5e+09'])
+    """
+    step, most = ticks[1] - ticks[0], max(map(abs, ticks))
+    # two digits of a step of 2.5
+    digits = 1 - math.floor(math.log10(step)) - (round(step / 10 ** math.floor(math.log10(step)), 6) in (1, 2, 5))
+    if 1e-4 <= most < 1e6:
+        return [f"{round(tick, digits) + 0.0:,.{max(0, digits)}f}" for tick in ticks]
+    wanted = digits + math.floor(math.log10(most)) + 1
+    return [f"{0.0 if abs(tick) < step / 2 else tick:.{wanted}g}" for tick in ticks]
 
 
 def draw(chart: Chart) -> tuple[str, dict[str, Any]]:
@@ -85,6 +106,9 @@ def draw(chart: Chart) -> tuple[str, dict[str, Any]]:
     low, high = min(every), max(every)
     if chart.domain is not None:
         low, high = min(low, chart.domain[0]), max(high, chart.domain[1])
+    if high - low <= _FLAT * max(abs(low), abs(high)):
+        margin = 0.05 * max(abs(low), abs(high)) or 1.0
+        low, high = low - margin, high + margin
     ticks = [float(tick) for tick in MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
     low, high = min(low, ticks[0]), max(high, ticks[-1])
     iterations = [at for series in shown.values() for at in series.iterations]
@@ -106,14 +130,16 @@ def draw(chart: Chart) -> tuple[str, dict[str, Any]]:
                 f'<text class="badtext" x="{_LEFT + 6}" y="{(top + 12 if mark.above else line - 5):.1f}">'
                 f"{escape(mark.text)}</text>"
             )
-    for tick in ticks:
+    for tick, text in zip(ticks, tick_texts(ticks), strict=True):
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
-        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{number(tick)}</text>')
+        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{text}</text>')
     for tick in MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]).tick_values(first, last):
         if not first <= tick <= last:
             continue
         anchor = "end" if x(tick) > WIDTH - 30 else "middle"
-        parts.append(f'<text class="tick" x="{x(tick):.1f}" y="{HEIGHT - 10}" text-anchor="{anchor}">{tick:,.0f}</text>')
+        parts.append(f'<text class="tick" x="{x(tick):.1f}" y="{HEIGHT - 24}" text-anchor="{anchor}">{tick:,.0f}</text>')
+    middle = (_LEFT + WIDTH - _RIGHT) / 2
+    parts.append(f'<text class="tick" x="{middle}" y="{HEIGHT - 7}" text-anchor="middle">iterations</text>')
     for at in chart.resumes:
         if first <= at <= last:
             parts.append(f'<line class="resume" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>')

@@ -6,7 +6,7 @@ from typing import Any
 from mmsscl.engine.hooks.collapse_monitor_hook import SYMPTOMS, CollapseMonitorHook
 from mmsscl.visualization.report.chart import MOST_SERIES, Chart, Mark
 from mmsscl.visualization.report.read_run import Run
-from mmsscl.visualization.report.read_scalars import Series
+from mmsscl.visualization.report.read_scalars import NO_SCORES, Series
 
 _SHARES = ("projection_std", "cosine", "effective_sample_size", "saliency_trust", "saliency_border", "saliency_centre",
            "saliency_guidance", "saliency_entropy", "saliency_share")  # fmt: skip
@@ -21,8 +21,9 @@ _NOTES = {
 
 
 def limits_of(hooks: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """The limits of the ``CollapseMonitorHook`` among the configs of a run's hooks, or its defaults."""
-    limits = dict(CollapseMonitorHook().limits)
+    """The limits, ``begin`` and ``window`` of the ``CollapseMonitorHook`` among a run's hooks, or its defaults."""
+    default = CollapseMonitorHook()
+    limits = {**default.limits, "begin": float(default.begin), "window": float(default.window)}
     for hook in hooks:
         if str(hook.get("type")).rsplit(".", 1)[-1] == CollapseMonitorHook.__name__:
             limits |= {key: float(value) for key, value in hook.items() if key in limits and isinstance(value, int | float)}
@@ -99,12 +100,12 @@ def _monitor(name: str, series: Series, limits: Mapping[str, float]) -> Chart:
 
 
 def _probes(run: Run) -> list[Chart]:
-    figures = {name: series for name, series in run.figures("probe").items() if name != "probe_seconds"}
+    figures = {name: series for name, series in run.figures("probe").items() if name not in NO_SCORES}
     return [Chart("Online probe", figures, unit="%", note=_NOTES["knn_top1"])] if figures else []
 
 
 def _validation(run: Run) -> list[Chart]:
-    figures = {name: series for name, series in run.figures("val").items() if name not in ("time", "data_time", "memory")}
+    figures = {name: series for name, series in run.figures("val").items() if name not in NO_SCORES}
     found = []
     # a validation at the end only is no curve: it stands among the results
     for family in dict.fromkeys(map(_family, figures)):
@@ -122,17 +123,21 @@ def _speed(run: Run, train: Mapping[str, Series]) -> tuple[list[Chart], list[str
     names = [name for name in ("time", "data_time", "memory") if name in train]
     charts = []
     time, wait, memory = (train.get(name, Series()) for name in ("time", "data_time", "memory"))
-    images = run.images_per_iteration
-    if images is not None and time.values:
-        rate = [images / value if value > 0 else math.nan for value in time.values]
+    images = [run.images_at(at) or 0 for at in time.iterations]
+    if images and all(images):
+        rate = [count / value if value > 0 else math.nan for count, value in zip(images, time.values, strict=True)]
         speed = Series(time.iterations, time.epochs, rate)
-        note = f"{images} images an iteration."
+        note = f"{' then '.join(map(str, dict.fromkeys(images)))} images an iteration."
         charts.append(Chart("Throughput", {"images/s": speed}, "images/s", (0.0, 0.0), note=note))
     elif time.values:
         charts.append(Chart("Time of an iteration", {"time": time}, "s", (0.0, 0.0)))
-    if wait.values and wait.iterations == time.iterations:
-        share = [100 * own / whole if whole > 0 else math.nan for own, whole in zip(wait.values, time.values, strict=True)]
-        waits = Series(wait.iterations, wait.epochs, share)
+    whole = dict(zip(time.iterations, time.values, strict=True))
+    shares = [
+        (at, epoch, 100 * own / whole[at])
+        for at, epoch, own in zip(wait.iterations, wait.epochs, wait.values, strict=True) if whole.get(at, 0.0) > 0
+    ]  # fmt: skip
+    if shares:
+        waits = Series(*map(list, zip(*shares, strict=True)))
         note = "Share of the time in which the network waits for photos."
         charts.append(Chart("Data wait", {"data wait": waits}, "%", (0.0, 5.0), note=note))
     if memory.values:

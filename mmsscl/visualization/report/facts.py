@@ -12,8 +12,8 @@ from mmsscl.visualization.report.chart import number
 from mmsscl.visualization.report.curves import limits_of
 from mmsscl.visualization.report.progress import progress_of
 from mmsscl.visualization.report.read_run import Run
+from mmsscl.visualization.report.read_scalars import NO_SCORES
 
-_LAST_ROWS = 10
 _OF_MMENGINE = re.compile(r"Failed to search registry|\"FileClient\" will be|\"HardDiskBackend\" is|init_cfg without")
 
 
@@ -53,13 +53,13 @@ def headline(run: Run) -> list[Fact]:
         kind = str(backbone.get("type", "")).rsplit(".", 1)[-1]
         facts.insert(0, Fact("Method", str(model["type"]).rsplit(".", 1)[-1], f"{kind} {depth}".strip()))
     facts += _scores(run)
-    spent = sum((process.duration for process in run.processes), timedelta(0))
+    spent = sum((process.duration for process in run.chain), timedelta(0))
     if spent:
-        starts = len(run.trainers)
+        starts = len(run.chain)
         facts.append(Fact("Duration", _span(spent), f"{starts} starts" if starts > 1 else _start(run)))
     device = next((value for key, value in told.items() if re.match(r"GPU [0-9]", key)), None)
     if device is not None or told.get("CUDA available") == "False":
-        count = run.images_per_iteration
+        count = run.images_at(run.rows[-1].iteration) if run.rows else None
         facts.append(Fact("Device", device or "CPU", f"{count} images an iteration" if count else ""))
     if dataset:
         facts.append(Fact("Data", str(dataset.get("type", "")).rsplit(".", 1)[-1], _places(dataset)))
@@ -96,20 +96,27 @@ def _scores(run: Run) -> list[Fact]:
         more = f"{lost} of {len(values)} logged values not finite" if lost else f"from {number(values[0])}"
         found.append(Fact("Loss", number(values[-1]), more, "bad" if lost else ""))
     collapse = next(symptom for symptom in SYMPTOMS if symptom.limit == "least_std")
+    # as CollapseMonitorHook looks at them
+    window = int(limits["window"])
     spreads = {
-        name: fmean(series.finite[-_LAST_ROWS:])
+        name: fmean(series.finite[-window:])
         for name, series in train.items() if name.endswith(collapse.figure) and series.finite
     }  # fmt: skip
     if spreads:
         # of a model with several the worst
         name = min(spreads, key=lambda name: (round(spreads[name], 3), len(name)))
-        well = spreads[name] >= limits[collapse.limit]
-        told = f"{'healthy' if well else 'collapsed'} (limit {limits[collapse.limit]:g})"
-        found.append(Fact(name, number(spreads[name]), told, "good" if well else "bad"))
+        limit, begin = limits[collapse.limit], limits["begin"]
+        if train[name].iterations[-1] < begin:
+            told, state = f"too early to tell, before iteration {begin:,.0f}", ""
+        else:
+            told, state = ("healthy", "good") if spreads[name] >= limit else ("collapsed", "bad")
+            told = f"{told} (limit {limit:g})"
+        found.append(Fact(name, number(spreads[name]), told, state))
     scores = {**run.figures("probe"), **run.figures("val")}
-    for name, series in list(scores.items())[:1]:
-        if series.finite:
-            found.append(Fact(name, number(series.finite[-1]), f"highest {number(max(series.finite))}"))
+    shown = next((name for name, series in scores.items() if name not in NO_SCORES and series.finite), None)
+    if shown is not None:
+        values = scores[shown].finite
+        found.append(Fact(shown, number(values[-1]), f"highest {number(max(values))}"))
     return found
 
 

@@ -14,6 +14,8 @@ from mmsscl.visualization.report.read_run import Run
 from mmsscl.visualization.report.results import ScoreTable
 
 _MOST_BAD_PHOTOS = 20
+_MOST_WARNINGS = 100
+_MOST_TABLES = 24
 _WIDE, _WIDE_ASPECT, _MOST_NARROW = ' class="wide"', 3.4, 3
 # the page must not reach out, whatever gets into it
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -26,7 +28,7 @@ def page(run: Run, charts: dict[str, list[Chart]], galleries: Sequence[Gallery],
         run: The run.
         charts: By section, from ``charts_of``.
         galleries: From ``galleries_of``.
-        tables: From ``find_results``.
+        tables: From ``last_validation`` and ``find_results``.
 
     Returns:
         A HTML document in UTF-8; characters that are none (of file names that are no text) as escapes.
@@ -105,8 +107,8 @@ def _resumes(run: Run) -> str:
     rows = []
     for process in run.processes:
         trained = [row.iteration for row in process.rows if row.kind == "train"]
-        begun = "-" if not trained else "anew" if process.log.resumed_at is None else f"iteration {process.log.resumed_at:,}"
-        reached = f"{trained[-1]:,}" if trained else "did not train"
+        begun = "-" if not process.trained else "anew" if process.begun is None else f"iteration {process.begun:,}"
+        reached = f"{trained[-1]:,}" if trained else "nothing" if process.trained else "did not train"
         lost = f"{process.lost} logged row{'s' * (process.lost > 1)}" if process.lost else ""
         rows.append([process.name, begun, reached, str(process.duration), lost])
     text = "<p>Dotted lines in the charts show where the run was resumed. What a process did after the checkpoint that a "
@@ -120,6 +122,7 @@ def _gallery(gallery: Gallery) -> str:
         text = f'<p class="problem">{escape(head + gallery.problem)}</p>'
     else:
         text = f"<p>{escape(gallery.text)}</p>"
+    text += "".join(f'<p class="note">{escape(note)}</p>' for note in gallery.notes)
     pictures = "".join(_picture(gallery.title, picture) for picture in gallery.pictures)
     return _section(gallery.title, f'{text}<div class="pictures">{pictures}</div>')
 
@@ -134,7 +137,7 @@ def _picture(title: str, picture: Picture) -> str:
 
 def _results(tables: Sequence[ScoreTable]) -> str:
     parts = []
-    for table in tables:
+    for table in tables[:_MOST_TABLES]:
         named = any(table.rows)
         if named:
             rows = [[name, *(number(row[key]) if key in row else "" for key in table.columns)]
@@ -145,22 +148,30 @@ def _results(tables: Sequence[ScoreTable]) -> str:
             parts.append(f"<h3>{escape(table.name)}</h3>{_table(['score', ''], rows, numbers=True)}")
     cards = "".join(
         f"<div{_WIDE if len(table.columns) > _MOST_NARROW and any(table.rows) else ''}>{part}</div>"
-        for table, part in zip(tables, parts, strict=True)
+        for table, part in zip(tables, parts)
     )
-    return _section("Results", f'<div class="results">{cards}</div>') if parts else ""
+    text = f'<div class="results">{cards}</div>' if parts else "<p>No file of scores in the work dir.</p>"
+    return _section("Results", text + _more(len(tables) - _MOST_TABLES, "p"))
 
 
 def _warnings(run: Run) -> str:
     warned, left = warnings_of(run)
     photos = bad_photos(run)
-    parts = [_table(["last", "level", "times", "warning"], [_warning(each) for each in warned])] if warned else []
+    parts = []
+    if warned:
+        rows = [_warning(each) for each in warned[:_MOST_WARNINGS]]
+        parts.append(_table(["last", "level", "times", "warning"], rows) + _more(len(warned) - _MOST_WARNINGS, "p"))
     if photos:
-        more = f"<li>... and {len(photos) - _MOST_BAD_PHOTOS:,} more</li>" if len(photos) > _MOST_BAD_PHOTOS else ""
+        more = _more(len(photos) - _MOST_BAD_PHOTOS, "li")
         items = "".join(f"<li>{escape(line)}</li>" for line in photos[:_MOST_BAD_PHOTOS])
         parts.append(f"<h3>{len(photos):,} photos could not be read</h3><ul>{items}{more}</ul>")
     text = "" if parts else "<p>None in the log.</p>"
     notice = f'<p class="note">{left} notices of mmengine about itself are left out.</p>' if left else ""
     return _section("Warnings", text + "".join(parts) + notice)
+
+
+def _more(left: int, tag: str) -> str:
+    return f"<{tag}>... and {left:,} more</{tag}>" if left > 0 else ""
 
 
 def _warning(warned: Warned) -> list[str]:
@@ -185,17 +196,18 @@ def _environment(run: Run) -> str:
     facts = run.newest.log.facts
     rows = [[name, value] for name, value in facts.items()]
     if not rows:
-        return ""
+        return _section("Versions", "<p>The newest process left no text log that tells them.</p>")
     table = _table(["", ""], rows)
     return _section("Versions", f"<details><summary>Environment of the newest process</summary>{table}</details>")
 
 
 def _config(run: Run) -> str:
-    if not run.config_text:
-        return _section("Config", f"<p>There is none: {escape(run.config_problem)}.</p>")
-    problem = f'<p class="problem">{escape(run.config_problem)}</p>' if run.config_problem else ""
-    name = escape(str(run.config_file))
-    return _section("Config", f"{problem}<details><summary>{name}</summary><pre>{escape(run.config_text)}</pre></details>")
+    config = run.config
+    if not config.text:
+        return _section("Config", f"<p>There is none: {escape(config.problem)}.</p>")
+    problem = f'<p class="problem">{escape(config.problem)}</p>' if config.problem else ""
+    name = escape(str(config.file))
+    return _section("Config", f"{problem}<details><summary>{name}</summary><pre>{escape(config.text)}</pre></details>")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = False) -> str:

@@ -31,18 +31,22 @@ def progress_of(run: Run) -> Progress:
     planned = planned if isinstance(planned, int) else None
     # an epoch that is logged has begun, one that is saved is done
     logged = max(epochs, default=1) - 1 if by_epoch else iterations
-    saved = [process.log.saved[0] for process in run.trainers if process.log.saved and process.log.saved[1] == unit]
-    length = run.newest.log.length
-    if by_epoch and length and iterations:
-        logged = max(logged, iterations // length)
-    done = max([logged, *saved[-1:]])
+    if by_epoch and run.epoch_length and iterations:
+        logged = max(logged, iterations // run.epoch_length)
+    log, begun = run.newest.log, run.newest.begun or 0
+    if log.saved is not None and log.saved[1] == unit:
+        saved = log.saved[0]
+    else:
+        # what an earlier process saved counts as far as this one took it up
+        saved = begun // run.epoch_length if by_epoch and run.epoch_length else 0 if by_epoch else begun
+    done = max(logged, saved)
     ended = planned is not None and done >= planned
     if ended:
         told = "ended"
-    elif run.newest.log.stopped:
+    elif log.stopped:
         told = "stopped by a signal, saved; goes on with --resume"
-    elif run.newest.log.last is not None:
-        told = f"not ended; last heard of {run.newest.log.last:%Y-%m-%d %H:%M}"
+    elif log.last is not None:
+        told = f"not ended; last heard of {log.last:%Y-%m-%d %H:%M}"
     else:
         told = "not ended"
     return Progress(done, planned, unit, ended, told)

@@ -3,11 +3,14 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
 _PLACES = ("iter", "epoch", "step")
 _PROBE = ("knn_top1", "linear_top1", "probe_seconds")
+NO_SCORES = ("time", "data_time", "memory", "probe_seconds")
+"""Figures of validations and probes that say what they cost."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Series:
     epochs: list[int | None] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
 
-    @property
+    @cached_property
     def finite(self) -> list[float]:
         """The values that are numbers."""
         return [value for value in self.values if math.isfinite(value)]
@@ -57,14 +60,14 @@ def read_scalars(file: Path) -> list[Row]:
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             content = json.loads(line)
-        except ValueError:
+            if not isinstance(content, dict):
+                continue
+            values = {
+                str(key): float(value) for key, value in content.items()
+                if key not in _PLACES and isinstance(value, int | float) and not isinstance(value, bool)
+            }  # fmt: skip
+        except (ValueError, OverflowError):
             continue
-        if not isinstance(content, dict):
-            continue
-        values = {
-            str(key): float(value) for key, value in content.items()
-            if key not in _PLACES and isinstance(value, int | float) and not isinstance(value, bool)
-        }  # fmt: skip
         if isinstance(content.get("iter"), int):
             last = content["iter"]
             epoch = content["epoch"] if isinstance(content.get("epoch"), int) else None
@@ -97,14 +100,13 @@ def join_rows(processes: Sequence[tuple[int | None, Sequence[Row]]]) -> tuple[li
     return joined, dropped
 
 
-def series_of(rows: Iterable[Row], kind: str) -> dict[str, Series]:
-    """The figures of one kind of row by name, in the order in which they first appear."""
-    found: dict[str, Series] = {}
+def series_of(rows: Iterable[Row]) -> dict[str, dict[str, Series]]:
+    """The figures of each kind of row by name, in the order in which they first appear."""
+    found: dict[str, dict[str, Series]] = {}
     for row in rows:
-        if row.kind != kind:
-            continue
+        own = found.setdefault(row.kind, {})
         for name, value in row.values.items():
-            series = found.setdefault(name, Series())
+            series = own.setdefault(name, Series())
             series.iterations.append(row.iteration)
             series.epochs.append(row.epoch)
             series.values.append(value if math.isfinite(value) else math.nan)

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mmsscl.errors import InputError
-from mmsscl.visualization.report.read_run import Run
+from mmsscl.visualization.report.read_run import STAMP, Run
+from mmsscl.visualization.report.read_scalars import NO_SCORES
 
-_MOST_FILES = 24
 _MOST_BYTES = 4 << 20
-_REMEDY = "Give jsons that mmsscl test, knn, linear, svm, ... wrote (--out)."
-_OF_NO_RESULT = ("time", "data_time", "memory")
+_REMEDY = "Give jsons that mmsscl test, or mmsscl eval knn, linear, ... (--out), wrote."
 
 
 @dataclass
@@ -36,15 +35,16 @@ class ScoreTable:
 def find_results(work_dir: Path, given: Sequence[str] = ()) -> list[ScoreTable]:
     """The score files below a work dir, and those given.
 
-    Read are: metrics of ``mmsscl test`` (a dictionary of numbers), and what the measures of frozen features and maps write
-    with ``--out``, which SceneBench keeps as ``*_scores.json``. Other jsons are passed over.
+    Read are: metrics of ``mmsscl test`` (a dictionary of numbers; named ``metrics.json``, or with a "/" in a number's
+    name), and what the measures of frozen features and maps write with ``--out``, which SceneBench keeps as
+    ``*_scores.json``. Other jsons, and those above 4 MB, are passed over.
 
     Args:
         work_dir: Searched at any depth; the logged figures (``vis_data``) are no results.
         given: Files, or folders to search as well.
 
     Raises:
-        InputError: A given file or folder is absent, or holds no scores.
+        InputError: A given file or folder is absent, holds no scores, or is a file above 4 MB.
     """
     tables = _search(work_dir)
     for each in given:
@@ -52,6 +52,8 @@ def find_results(work_dir: Path, given: Sequence[str] = ()) -> list[ScoreTable]:
         if path.is_dir():
             found = _search(path)
         elif path.is_file():
+            if path.stat().st_size > _MOST_BYTES:
+                raise InputError(f"--results {path}: is above {_MOST_BYTES >> 20} MB, as no file of scores is. {_REMEDY}")
             table = _read(path, path.name)
             found = [] if table is None else [table]
         else:
@@ -64,7 +66,7 @@ def find_results(work_dir: Path, given: Sequence[str] = ()) -> list[ScoreTable]:
 
 def last_validation(run: Run) -> list[ScoreTable]:
     """The scores of a training's last validation, each the last that was logged."""
-    figures = {name: series for name, series in run.figures("val").items() if name not in _OF_NO_RESULT}
+    figures = {name: series for name, series in run.figures("val").items() if name not in NO_SCORES}
     if not figures:
         return []
     at = max(series.iterations[-1] for series in figures.values())
@@ -74,13 +76,15 @@ def last_validation(run: Run) -> list[ScoreTable]:
 
 def _search(folder: Path) -> list[ScoreTable]:
     files = [file for file in folder.rglob("*.json") if "vis_data" not in file.parts and file.is_file()]
-    # of equal scores the one with the shortest way to it is kept
     files.sort(key=lambda file: (len(file.parts), file))
-    tables = [_read(file, str(file.relative_to(folder))) for file in files]
-    found = [table for table in tables if table is not None]
-    # mmengine keeps the metrics of a test beside its log too
-    unique = [table for number, table in enumerate(found) if table.rows not in [other.rows for other in found[:number]]]
-    return unique[:_MOST_FILES]
+    found: list[ScoreTable] = []
+    for file in files:
+        table = _read(file, str(file.relative_to(folder)))
+        # mmengine keeps the metrics of a test beside its log too
+        beside_log = any(STAMP.fullmatch(part) for part in file.relative_to(folder).parts[:-1])
+        if table is not None and not (beside_log and table.rows in [other.rows for other in found]):
+            found.append(table)
+    return found
 
 
 def _read(file: Path, name: str) -> ScoreTable | None:
@@ -101,8 +105,8 @@ def _read(file: Path, name: str) -> ScoreTable | None:
             str(record.get("name", "")): _numbers({key: value for key, value in record.items() if key != "sizes"})
             for record in records if isinstance(record, dict)
         }  # fmt: skip
-    elif content and all(_is_number(value) for value in content.values()):
-        rows = {"": {key: value for key, value in _numbers(content).items() if key not in _OF_NO_RESULT}}
+    elif all(map(_is_number, content.values())) and (file.name == "metrics.json" or any("/" in key for key in content)):
+        rows = {"": {key: value for key, value in _numbers(content).items() if key not in NO_SCORES}}
     rows = {key: row for key, row in rows.items() if row}
     return ScoreTable(name, rows) if rows else None
 

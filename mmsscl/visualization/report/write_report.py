@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmsscl.atomic_file import atomic_file
+from mmsscl.engine.output_folder import writable_folder
 from mmsscl.errors import InputError
 from mmsscl.visualization.report.curves import charts_of
 from mmsscl.visualization.report.page import page
@@ -37,10 +38,12 @@ def write_report(
     if photos < 0:
         raise InputError(f"--photos {photos}: give a number from 0 (no pictures).")
     run = read_run(work_dir)
-    tables = last_validation(run) + find_results(run.folder, results)
     file = Path(out).expanduser() if out is not None else run.folder / "report.html"
     if file.is_dir():
         raise InputError(f"--out {file}: is a folder. Name the html file to write.")
+    # before the pictures, which take a while
+    writable_folder(file.parent)
+    tables = last_validation(run) + find_results(run.folder, results)
     content = page(run, charts_of(run), galleries_of(run, photos), tables)
     try:
         with atomic_file(file) as stream:

@@ -17,10 +17,10 @@ def said(monkeypatch):
     return lines
 
 
-def write(file, iteration, **more):
+def write(file, iteration, time="20250131_120000", **more):
     file.parent.mkdir(parents=True, exist_ok=True)
     state = {"state_dict": {"weight": torch.arange(5000.0) + iteration}, "message_hub": {}}
-    torch.save(state | {"meta": {"epoch": 1, "iter": iteration}} | more, file)
+    torch.save(state | {"meta": {"epoch": 1, "iter": iteration, "time": time}} | more, file)
     return file
 
 
@@ -87,6 +87,28 @@ def test_a_name_of_ones_own_is_found_by_the_pointer(tmp_path):
     assert newest_checkpoint(own.parent) == own
     moved = shutil.move(own.parent, tmp_path / "moved")
     assert newest_checkpoint(moved) == tmp_path / "moved" / "mine-3.pth"
+
+
+def test_a_copied_folder_goes_on_with_its_own_files(tmp_path):
+    """Also where the folder that it was copied from went on."""
+    first = write(tmp_path / "run" / "epoch_2.pth", 20)
+    (first.parent / "last_checkpoint").write_text(str(first))
+    copied = shutil.copytree(first.parent, tmp_path / "copied")
+    write(first, 90)
+    assert newest_checkpoint(copied) == copied / "epoch_2.pth"
+    (first.parent / "last_checkpoint").write_text(str(write(first.parent / "epoch_9.pth", 90)))
+    shutil.copy(first.parent / "last_checkpoint", copied)
+    assert newest_checkpoint(copied) == copied / "epoch_2.pth"
+    # out_dir of a checkpoint hook
+    (copied / "epoch_2.pth").unlink()
+    assert newest_checkpoint(copied) == first.parent / "epoch_9.pth"
+
+
+def test_those_of_an_earlier_run_are_passed_over_on_demand(tmp_path):
+    write(tmp_path / "epoch_9.pth", 90, time="20250131_120000")
+    later = write(tmp_path / "epoch_1.pth", 10, time="20250131_130000")
+    assert newest_checkpoint(tmp_path, since="20250131_123000") == later
+    assert newest_checkpoint(tmp_path, since="20250131_140000") is None
 
 
 @pytest.mark.parametrize("pointer", [None, "", "/nowhere/epoch_3.pth", "\udcff"])
