@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
 
     from mmsscl.atomic_file import atomic_file
     from mmsscl.zoo.convert import convert_backbone
+    from mmsscl.zoo.normalisation import Normalisation
 
     report_file = _report_file(options)
     report = convert_backbone(
@@ -73,8 +74,8 @@ def run(options: argparse.Namespace) -> int:
     print(f"read: {report.architecture}, {report.branch} branch; {report.layout}: {report.about}")
     if report.left_out:
         print(f"left out: {', '.join(report.left_out)}")
-    numbers = ["[" + ", ".join(f"{value:.6g}" for value in values) + "]" for values in (report.mean, report.std)]
-    print(f"images: {report.channel_order}, mean {numbers[0]}, std {numbers[1]} (by {report.normalisation_origin})")
+    images = Normalisation(report.mean, report.std, report.channel_order)
+    print(f"images: {images.describe()} (by {report.normalisation_origin})")
     if report.mismatch:
         print(f"mismatch: {report.mismatch}")
     for line in report.settings:

@@ -131,7 +131,7 @@ def _import_fault(module: str) -> str | None:
     try:
         importlib.import_module(module)
     # what is broken fails as it likes: an operator that is not there, an array of another size, a name that numpy has lost
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         return f"{type(error).__name__}: {_first_line(error)}"
     return None
 
@@ -181,7 +181,8 @@ def _machine() -> Iterator[Finding]:
     yield Finding("machine", f"{platform.machine()}, {cores} cores, {memory:.0f} GB memory, {platform.system()}")
     free = shutil.disk_usage(".").free
     few = free < _LEAST_DISK
-    hint = ": a checkpoint of a ResNet-50 takes 0.4 GB. Choose another disk: mmsscl train CONFIG --work-dir FOLDER" if few else ""
+    why = ": a checkpoint of a ResNet-50 takes 0.4 GB. Choose another disk: mmsscl train CONFIG --work-dir FOLDER"
+    hint = why if few else ""
     yield Finding("disk here", f"{free / 1e9:.0f} GB free{hint}", few)
     if os.path.isdir("/dev/shm"):
         shared = shutil.disk_usage("/dev/shm").total
