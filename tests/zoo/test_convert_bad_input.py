@@ -13,13 +13,13 @@ from mmsscl.registry import MODELS
 from mmsscl.zoo import safetensors_file, swin_keys
 from mmsscl.zoo.convert import convert_backbone
 from mmsscl.zoo.safe_load import load_checkpoint
-from tests.sample_backbones import resnet, save, shapes, under
+from tests.sample_backbones import save, shapes, under
 from tests.sample_runs import write_checkpoint
 
 
 @pytest.fixture(scope="module")
 def state():
-    return resnet(18).state_dict()
+    return shapes(lambda: torchvision.models.resnet18(weights=None))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torchvision
 from mmengine.config import Config
 
 from mmsscl.errors import InputError
@@ -18,13 +19,17 @@ from mmsscl.zoo.normalisation import (
     stated_normalisation,
 )  # fmt: skip
 from mmsscl.zoo.read_backbone import read_backbone
-from tests.sample_backbones import children, resnet, save, under
+from tests.sample_backbones import children, save, shapes, under
 from tests.sample_runs import write_checkpoint
 
 
 @pytest.fixture(scope="module")
 def network():
-    return resnet(18)
+    """Without numbers of its own: what is written is small."""
+    with torch.device("meta"):
+        found = torchvision.models.resnet18(weights=None)
+    found.load_state_dict(shapes(lambda: torchvision.models.resnet18(weights=None)), assign=True)
+    return found
 
 
 def test_numbers_of_0_to_1_are_told_by_their_size():
@@ -144,7 +149,9 @@ def test_our_own_checkpoints_are_rgb_however_they_are_read(tmp_path, checkpoint,
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    return torch.load(write_checkpoint(tmp_path_factory.mktemp("own") / "epoch_1.pth"), weights_only=True)
+    content = torch.load(write_checkpoint(tmp_path_factory.mktemp("own") / "epoch_1.pth"), weights_only=True)
+    state = {name: torch.zeros(()).expand(value.shape) for name, value in content["state_dict"].items()}
+    return {"state_dict": state, "meta": content["meta"]}
 
 
 STATED = dict(mean=IMAGENET_RGB.mean, std=IMAGENET_RGB.std, channel_order="RGB")
@@ -179,7 +186,7 @@ def test_our_files_are_of_0_to_255_however_small_their_numbers(network, tmp_path
 
 
 def test_the_name_of_a_file_tells_caffes_weights(tmp_path):
-    file = save(resnet(50).state_dict(), tmp_path / "resnet50_caffe-788b5fa3.pth")
+    file = save(shapes(lambda: torchvision.models.resnet50(weights=None)), tmp_path / "resnet50_caffe-788b5fa3.pth")
     report = convert_backbone(file, tmp_path / "out.pth")
     assert (report.mean, report.std, report.channel_order) == (CAFFE_BGR.mean, CAFFE_BGR.std, "BGR")
     assert "says caffe" in report.normalisation_origin
