@@ -87,7 +87,7 @@ def _family_problems() -> list[str]:
         if onedl is not None and upstream is not None:
             problems.append(
                 f"{_describe(onedl)} and {_describe(upstream)} both provide the module {module.name!r} and overwrite "
-                f"each other's files. Remove both families and install one: {_reinstall_family()}"
+                f"each other's files. Remove both families and install one: {reinstall_family()}"
             )
             continue
         found, release = (onedl, module.onedl) if onedl is not None else (upstream, module.upstream)
@@ -98,9 +98,9 @@ def _family_problems() -> list[str]:
             missing.append(module.name)
     # beside packages of OpenMMLab's own family, its continuation would overwrite their files
     remedy = (
-        f"Remove what is there and install one whole family: {_reinstall_family()}"
+        f"Remove what is there and install one whole family: {reinstall_family()}"
         if families["OpenMMLab"]
-        else f"Install the family it belongs to: {_pip()} install {FAMILY}"
+        else f"Install the family it belongs to: {pip()} install {FAMILY}"
     )
     problems += [f"the module {name!r} is missing (searched {sys.prefix}). {remedy}" for name in missing]
     for name in SUPERSEDED:
@@ -108,13 +108,13 @@ def _family_problems() -> list[str]:
         if old is not None:
             problems.append(
                 f"{_describe(old)} provides the module 'mmcv' without the operators mmsscl needs. Replace it: "
-                f"{_pip()} uninstall -y {name} && {_pip()} install --force-reinstall --no-deps onedl-mmcv"
+                f"{pip()} uninstall -y {name} && {pip()} install --force-reinstall --no-deps onedl-mmcv"
             )
     if all(families.values()) and not problems:
         problems.append(
             "packages of two families that were not made for each other: "
             + "; ".join(f"{family}: {', '.join(members)}" for family, members in families.items())
-            + f". Remove both and install one: {_reinstall_family()}"
+            + f". Remove both and install one: {reinstall_family()}"
         )
     return problems
 
@@ -125,9 +125,9 @@ def _version_problems(found: Distribution, release: Release) -> list[str]:
         return []
     wanted = f">={'.'.join(map(str, release.minimum))},<{'.'.join(map(str, release.below))}"
     side = "old" if version < release.minimum else "new"
-    command = f'{_pip()} install "{release.name}{wanted}"'
+    command = f'{pip()} install "{release.name}{wanted}"'
     if not release.name.startswith("onedl-"):
-        command += f", or, better, move to the family that is developed further: {_reinstall_family()}"
+        command += f", or, better, move to the family that is developed further: {reinstall_family()}"
     return [f"{_describe(found)} is too {side}: mmsscl needs {release.name}{wanted}. Mend it: {command}"]
 
 
@@ -141,14 +141,14 @@ def _torch_problems() -> list[str]:
         beside = f" beside {present[0]}; the two must match" if present else ""
         return [
             f"{' and '.join(missing)} missing (searched {sys.prefix}){beside}. Install both in one command: "
-            f"{_pip()} install {TORCH_PAIR}"
+            f"{pip()} install {TORCH_PAIR}"
         ]
     if torch is None or vision is None:
         return []  # importable without metadata: versions unknown
     torch_version, vision_version = _parse(torch.version), _parse(vision.version)
     if torch_version is None or vision_version is None:
         return []
-    remedy = f"Install a pair in one command: {_pip()} install {TORCH_PAIR}"
+    remedy = f"Install a pair in one command: {pip()} install {TORCH_PAIR}"
     if torch_version < TORCH_MINIMUM:
         return [f"{_describe(torch)} is too old: mmsscl needs torch>={'.'.join(map(str, TORCH_MINIMUM))}. {remedy}"]
     partner = (0, torch_version[1] + 15)
@@ -190,10 +190,17 @@ def _parse(version: str) -> Version | None:
     return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
 
 
-def _pip() -> str:
+def pip() -> str:
+    """The pip of this Python, as a shell takes it."""
     return f"{sys.executable or 'python'} -m pip"
 
 
-def _reinstall_family() -> str:
+def reinstall_torch() -> str:
+    """The command that puts a matching torch and torchvision in the place of what is there."""
+    return f"{pip()} install --force-reinstall {TORCH_PAIR}"
+
+
+def reinstall_family() -> str:
+    """The command that puts one family in the place of whatever is there of both."""
     names = " ".join(name for m in MODULES for name in (m.upstream.name, m.onedl.name))
-    return f"{_pip()} uninstall -y {names} && {_pip()} install {FAMILY}"
+    return f"{pip()} uninstall -y {names} && {pip()} install {FAMILY}"

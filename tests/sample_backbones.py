@@ -1,5 +1,7 @@
 """Real networks of torchvision and timm, and files of other projects that hold them."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -28,8 +30,9 @@ def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
     return network.eval()
 
 
+@functools.cache
 def resnet(depth: int = 18, seed: int = 0) -> nn.Module:
-    """A torchvision ResNet."""
+    """A torchvision ResNet, one for all tests: not to be changed."""
     torch.manual_seed(seed)
     return randomised(getattr(torchvision.models, f"resnet{depth}")(weights=None), seed)
 
@@ -47,6 +50,20 @@ def stages(network: nn.Module, pixels: torch.Tensor) -> list[torch.Tensor]:
         maps = layer(maps)
         found.append(maps)
     return found
+
+
+@functools.cache
+@torch.no_grad()
+def resnet_stages(depth: int) -> list[torch.Tensor]:
+    """What ``resnet(depth)`` makes of ``image()``."""
+    return stages(resnet(depth), image())
+
+
+def shapes(build: Callable[[], nn.Module]) -> dict[str, torch.Tensor]:
+    """A network's tensors without numbers of their own: made at once, and small on disk."""
+    with torch.device("meta"):
+        state = build().state_dict()
+    return {name: torch.zeros(()).expand(value.shape) for name, value in state.items()}
 
 
 def under(prefix: str, network: nn.Module) -> dict[str, torch.Tensor]:

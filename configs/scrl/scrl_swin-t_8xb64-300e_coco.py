@@ -7,10 +7,11 @@ model = dict(
         _delete_=True, type='mmpretrain.SwinTransformer', arch='tiny', img_size=224, drop_path_rate=0.1, out_indices=(3, )),
     neck=dict(in_channels=768))
 
-# the authors' code has a Swin recipe: lr 0.001 for 128 images a GPU, weight decay 0.05, momentum 0.99 (kakaobrain/scrl,
-# config/swin-t); its heads have three layers and a norm behind, ours two and none
+# the authors' code has a Swin recipe: lr 0.001 * sqrt(images of all GPUs / 256), here for 512, weight decay 0.05, momentum
+# 0.99 (kakaobrain/scrl, config/swin-t); its heads have three layers and a norm behind, ours two and none. --auto-scale-lr
+# scales linearly: for another number of images set lr
 optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.05),
+    optimizer=dict(_delete_=True, type='AdamW', lr=1.41e-3, weight_decay=0.05),
     paramwise_cfg=dict(
         norm_decay_mult=0.0, bias_decay_mult=0.0, custom_keys=dict(relative_position_bias_table=dict(decay_mult=0.0))),
     clip_grad=dict(max_norm=5.0))

@@ -1,6 +1,7 @@
 """``mmsscl export``."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from mmsscl.cli.common_arguments import add_allow_pickle
@@ -50,7 +51,9 @@ def run(options: argparse.Namespace) -> int:
 
     from mmsscl.atomic_file import atomic_file
     from mmsscl.zoo.convert import convert_backbone
+    from mmsscl.zoo.normalisation import Normalisation
 
+    report_file = _report_file(options)
     report = convert_backbone(
         options.checkpoint,
         options.output,
@@ -64,15 +67,15 @@ def run(options: argparse.Namespace) -> int:
         pixel_range=options.pixel_range,
         safetensors=options.safetensors,
     )
-    if options.report:
-        with atomic_file(options.report) as stream:
+    if report_file is not None:
+        with atomic_file(report_file) as stream:
             stream.write((json.dumps(dataclasses.asdict(report), indent=2) + "\n").encode())
     print(f"{report.path}: {report.matched} of {report.keys} keys, sha256 {report.sha256[:8]}")
     print(f"read: {report.architecture}, {report.branch} branch; {report.layout}: {report.about}")
     if report.left_out:
         print(f"left out: {', '.join(report.left_out)}")
-    numbers = ["[" + ", ".join(f"{value:.6g}" for value in values) + "]" for values in (report.mean, report.std)]
-    print(f"images: {report.channel_order}, mean {numbers[0]}, std {numbers[1]} (by {report.normalisation_origin})")
+    images = Normalisation(report.mean, report.std, report.channel_order)
+    print(f"images: {images.describe()} (by {report.normalisation_origin})")
     if report.mismatch:
         print(f"mismatch: {report.mismatch}")
     for line in report.settings:
@@ -80,3 +83,23 @@ def run(options: argparse.Namespace) -> int:
     for line in report.remarks:
         print(f"note: {line}")
     return 0
+
+
+def _report_file(options: argparse.Namespace) -> Path | None:
+    """Where to write the report, known before anything is converted."""
+    from mmsscl.engine.output_folder import writable_folder
+    from mmsscl.errors import InputError
+    from mmsscl.zoo.backbone_file import output_file
+
+    if options.report is None:
+        return None
+    file = Path(options.report).expanduser()
+    source = Path(options.checkpoint).expanduser()
+    output = output_file(options.output, source, options.to, options.safetensors)
+    if file.is_dir():
+        raise InputError(f"--report {file}: is a folder. Name a file, for example {file / 'report.json'}.")
+    for other, what in ((source, "the file that is read"), (output, "the backbone's file")):
+        if file.resolve() == other.resolve():
+            raise InputError(f"--report {file}: is {what}. Name another, for example {file.with_suffix('.json')}.")
+    writable_folder(file.parent, "--report")
+    return file

@@ -1,6 +1,8 @@
 """``mmsscl shards write | index``."""
 import argparse
 
+from mmsscl.cli.verb_parser import SubVerb, add_sub_verbs
+
 HELP = "pack photos into tar files, for clusters whose file system is slow with many small ones"
 EXAMPLES = """examples:
   mmsscl shards write photos/ shards/
@@ -11,14 +13,33 @@ EXAMPLES = """examples:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
+    add_sub_verbs(parser, {
+        "write": SubVerb("pack photos into tar files, each with its index", EXAMPLES, _write_arguments, _write),
+        "index": SubVerb("list what is in tar files that are there", EXAMPLES, _index_arguments, _index),
+    })  # fmt: skip
+
+
+def _write_arguments(parser: argparse.ArgumentParser) -> None:
     from mmsscl.datasets.shards import write_shards
 
-    write_shards.add_arguments(parser)
+    write_shards.add_write_arguments(parser)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Pack or index, and print what was done."""
+def _write(options: argparse.Namespace) -> int:
     from mmsscl.datasets.shards import write_shards
 
-    print(write_shards.main(options))
+    print(write_shards.write_command(options))
+    return 0
+
+
+def _index_arguments(parser: argparse.ArgumentParser) -> None:
+    from mmsscl.datasets.shards import write_shards
+
+    write_shards.add_index_arguments(parser)
+
+
+def _index(options: argparse.Namespace) -> int:
+    from mmsscl.datasets.shards import write_shards
+
+    print(write_shards.index_command(options))
     return 0

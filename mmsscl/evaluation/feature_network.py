@@ -17,6 +17,7 @@ from mmsscl.zoo.file_hash import sha256_of
 from mmsscl.zoo.key_difference import compare_keys
 from mmsscl.zoo.read_backbone import StoredBackbone, build_backbone, read_backbone
 from mmsscl.zoo.safe_load import load_checkpoint, state_dict_of
+from mmsscl.zoo.told_normalisation import Told, preprocessor_normalisation
 
 _PROBE = 224
 _CLASSIFIERS = ("fc.", "head.", "classifier.")
@@ -182,7 +183,9 @@ def _network(stored: StoredBackbone, name: str, sha256: str, stage: int | None, 
 
 
 def _numbers(stored: StoredBackbone) -> dict[str, Any]:
-    return {key: stored.normalisation[key] for key in ("mean", "std", "channel_order")}
+    known = stored.told.normalisation
+    assert known is not None, "read_backbone refuses a file that does not tell"
+    return dict(mean=list(known.mean), std=list(known.std), channel_order=known.channel_order)
 
 
 def _by_config(file: Path, config: str | Path) -> StoredBackbone:
@@ -195,6 +198,5 @@ def _by_config(file: Path, config: str | Path) -> StoredBackbone:
     state = state_dict_of(load_checkpoint(file), file)
     if any(key.startswith("backbone.") for key in state):
         state = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
-    rgb = any(preprocessor.get(key) for key in ("to_rgb", "bgr_to_rgb")) or "Pair" in str(preprocessor.get("type"))
-    numbers = {key: list(preprocessor[key]) for key in ("mean", "std")} | {"channel_order": "RGB" if rgb else "BGR"}
-    return StoredBackbone(backbone, settings.get("default_scope"), state, numbers, "online", False)
+    told = Told(preprocessor_normalisation(preprocessor, f"config {config}: data_preprocessor"))
+    return StoredBackbone(backbone, settings.get("default_scope"), state, told, "online", False)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mmsscl.errors import InputError
+from mmsscl.zoo.swin_keys import window_of
 
 # blocks in each stage, whether they are bottlenecks
 _RESNETS: dict[tuple[tuple[int, ...], bool], int] = {
@@ -24,6 +25,12 @@ _SWINS: dict[tuple[int, tuple[int, ...]], str] = {
     (128, (2, 2, 18, 2)): "base",
     (192, (2, 2, 18, 2)): "large",
 }
+# what torchvision's, timm's, mmdet's and mmpretrain's plain ResNets have; with others tensors load, and something else is
+# computed
+USUAL_RESNET = {
+    "strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1), "base_channels": 64, "stem_channels": 64, "expansion": None,
+    "deep_stem": False, "avg_down": False,
+}  # fmt: skip
 NAMES = (*(f"resnet{depth}" for depth in _RESNETS.values()), *(f"swin-{size}" for size in _SWINS.values()))
 
 
@@ -57,7 +64,7 @@ def config_of(state: Mapping[str, Tensor], family: str, path: str | Path) -> dic
             )
         return dict(type="mmpretrain.ResNet", depth=depth, out_indices=(3,), norm_cfg=dict(type="BN"), norm_eval=False)
     blocks = _blocks(state, r"stages\.(\d)\.blocks\.(\d+)\.")
-    channels = state["patch_embed.projection.weight"].shape[0]
+    channels = next(iter(state["patch_embed.projection.weight"].shape), 0)
     size = _SWINS.get((channels, blocks))
     if size is None:
         raise InputError(
@@ -65,7 +72,7 @@ def config_of(state: Mapping[str, Tensor], family: str, path: str | Path) -> dic
             f"not known, or keys are missing. Known are {', '.join(NAMES[5:])}."
         )
     table = state.get("stages.0.blocks.0.attn.w_msa.relative_position_bias_table")
-    window = 7 if table is None else (int(len(table) ** 0.5) + 1) // 2
+    window = 7 if table is None or table.ndim == 0 else window_of(table)
     normed = tuple(stage for stage in range(4) if f"norm{stage}.weight" in state)
     # no pad_small_map: with it windows are shifted on a map of one window too, which these were not trained with
     return dict(type="mmpretrain.SwinTransformer", arch=size, window_size=window, out_indices=normed or (3,))

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from mmsscl.atomic_file import atomic_file
+from mmsscl.engine.output_folder import writable_folder
 from mmsscl.errors import InputError
 from mmsscl.zoo import safetensors_file
 
 
 def output_file(output: str | Path, source: Path, target: str, safetensors: bool) -> Path:
-    """The file to write.
+    """The file to write, whose folder is made.
 
     Raises:
-        InputError: It is a folder or the source; its ending and its format do not go together.
+        InputError: It is a folder or the source, or nothing can be written there; its ending and its format do not go
+            together.
     """
     file = Path(output).expanduser()
     if file.is_dir():
@@ -31,6 +33,7 @@ def output_file(output: str | Path, source: Path, target: str, safetensors: bool
         raise InputError(f"{file}: detectron2 reads no safetensors. Name it {file.with_suffix('.pth')}.")
     if file.exists() and source.exists() and file.samefile(source):
         raise InputError(f"{file}: is the file that is read. Name another to write.")
+    writable_folder(file.parent, "OUTPUT")
     return file
 
 

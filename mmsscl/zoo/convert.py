@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from mmsscl.errors import InputError
 from mmsscl.names import did_you_mean, near_names
@@ -14,7 +15,7 @@ from mmsscl.zoo.backbone_file import output_file, write_backbone_file
 from mmsscl.zoo.file_hash import sha256_of
 from mmsscl.zoo.key_difference import compare_keys
 from mmsscl.zoo.normalisation import Normalisation, mismatch, settings_for, stated_normalisation
-from mmsscl.zoo.read_backbone import BRANCH_PREFIXES, StoredBackbone, build_backbone
+from mmsscl.zoo.read_backbone import BRANCH_PREFIXES, build_backbone
 from mmsscl.zoo.read_foreign import ForeignBackbone, in_caffe_style, read_any
 from mmsscl.zoo.safe_load import load_checkpoint
 from mmsscl.zoo.targets import TARGETS, for_target
@@ -28,7 +29,7 @@ class ConversionReport:
 
     Attributes:
         path: The file written.
-        matched: Tensors that filled the backbone when it was built and loaded again, strictly.
+        matched: Tensors of the file that filled the backbone when it was built and loaded again, strictly.
         keys: Parameters and buffers of the backbone (318 for ResNet-50).
         sha256: Of the file written, in hexadecimal.
         layout: Whose file was read, by the names in it: "scrl", "moco", ...
@@ -116,23 +117,26 @@ def convert_backbone(
         raise InputError(f"--branch {branch}: no such branch. Use one of: {', '.join(BRANCH_PREFIXES)}.")
     file = output_file(output, origin, to, safetensors)
     found = read_any(load_checkpoint(origin), origin, layout, branch)
-    known, remarks = stated_normalisation(found.normalisation, mean, std, channel_order, pixel_range)
+    told = found.stored.told
+    known, remarks = stated_normalisation(told.normalisation, mean, std, channel_order, pixel_range)
     if known is None:
+        fault = told.fault or f"checkpoint {origin}: nothing tells how images were normalised for it ({found.about})."
         raise InputError(
-            f"checkpoint {origin}: nothing tells how images were normalised for it ({found.about}). Say it: "
-            f"--mean, --std and --channel-order; most networks trained on ImageNet: {IMAGENET_OPTIONS}."
+            f"{fault} Say it: --mean, --std and --channel-order; most networks trained on ImageNet: {IMAGENET_OPTIONS}."
         )
     found = in_caffe_style(found, known)
     stored = found.stored
     check_expected(name_of(stored.config), arch, origin)
-    if stored.exported and found.layout == to and origin.suffix == file.suffix and known == found.normalisation:
+    whole, uncounted = _verified(found, origin)
+    if stored.exported and found.layout == to and origin.suffix == file.suffix and known == told.normalisation:
         raise InputError(f"checkpoint {origin}: is a backbone that has been exported already: use it as it is.")
-    matched, keys = _verify(stored, origin, found)
-    state, more = for_target(stored.state, stored.config, to)
+    state, config, more = for_target(whole, stored.config, to)
+    if uncounted:
+        more.append(f"{uncounted} num_batches_tracked are not in the file: written as 0")
     source_sha256 = sha256_of(origin)
     meta = {
         "arch": label_of(stored.config),
-        "backbone": stored.config,
+        "backbone": config,
         "scope": stored.scope,
         "mean": list(known.mean),
         "std": list(known.std),
@@ -146,11 +150,12 @@ def convert_backbone(
     }
     write_backbone_file(file, state, meta, to)
     return ConversionReport(
-        path=str(file), matched=matched, keys=keys, sha256=sha256_of(file), layout=found.layout, about=found.about,
-        architecture=label_of(stored.config), branch=stored.branch, target=to, source_sha256=source_sha256,
+        path=str(file), matched=len(whole) - uncounted, keys=len(whole), sha256=sha256_of(file), layout=found.layout,
+        about=found.about, architecture=label_of(stored.config), branch=stored.branch, target=to,
+        source_sha256=source_sha256,
         mean=known.mean, std=known.std, channel_order=known.channel_order, normalisation_origin=known.origin,
         mismatch=mismatch(to, known), settings=_settings(to, known, stored.config), left_out=found.left_out,
-        remarks=[*found.remarks, *remarks, *more],
+        remarks=[*found.remarks, *(told.remarks if known == told.normalisation else ()), *remarks, *more],
     )  # fmt: skip
 
 
@@ -161,22 +166,41 @@ def _settings(target: str, known: Normalisation, config: dict[str, Any]) -> list
     return lines
 
 
-def _verify(stored: StoredBackbone, path: Path, found: ForeignBackbone) -> tuple[int, int]:
-    backbone = build_backbone(stored)
+class _Unfilled(TorchFunctionMode):
+    """Modules made here have shapes and no numbers: to draw some, which the file's replace, takes longer than all else."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        # all else is computed: mmpretrain's ResNets ask for numbers that torch.device("meta") would take from them
+        return func(*args, **(kwargs | {"device": "meta"} if func is torch.empty else kwargs))
+
+
+def _verified(found: ForeignBackbone, path: Path) -> tuple[dict[str, torch.Tensor], int]:
+    """The tensors that fill the backbone, and how many of them the file has not: files of torch before 0.4 and of
+    detectron2 do not count batches."""
+    stored = found.stored
+    try:
+        with _Unfilled():
+            backbone = build_backbone(stored)
+    # a config from a file may ask for anything, of classes that check it as they like
+    except (LookupError, TypeError, ValueError, AssertionError, AttributeError, RuntimeError, ArithmeticError) as error:
+        raise InputError(
+            f"checkpoint {path}: its backbone {stored.config.get('type')} cannot be built ({error}). Export from the "
+            "checkpoint as training wrote it; for a file whose config is wrong, --from says how its tensors are named."
+        ) from error
     own = backbone.state_dict()
-    # files of torch before 0.4 and of detectron2 do not count batches
-    for name in own.keys() - stored.state.keys():
-        if name.endswith("num_batches_tracked"):
-            stored.state[name] = torch.zeros_like(own[name])
-    difference = compare_keys(own, stored.state)
+    counts = {name: torch.zeros_like(value) for name, value in own.items() if name.endswith("num_batches_tracked")}
+    state = {**counts, **stored.state}
+    difference = compare_keys(own, state)
     if difference:
         label = label_of(stored.config)
         said = f"config describes ({label})" if found.by_config else f"keys say, a {label} ({found.about})"
-        remedy = (
-            "Export from the checkpoint as training wrote it."
-            if found.by_config
-            else "Give a whole file of a plain network; variants (deep stem, wide or grouped blocks) are not known."
-        )
+        if found.by_config:
+            remedy = "Export from the checkpoint as training wrote it."
+        elif "norm3.weight" in difference.missing:
+            remedy = "No library has a Swin Transformer without its last norm, as kakaobrain/scrl trains: it is not read."
+        else:
+            remedy = "Give a whole file of a plain network; variants (deep stem, wide or grouped blocks) are not known."
         raise InputError(f"checkpoint {path}: its backbone is not the one its {said}: {difference.describe()}. {remedy}")
-    backbone.load_state_dict(stored.state, strict=True)
-    return len(own.keys() & stored.state.keys()), len(own)
+    backbone.load_state_dict(state, strict=True, assign=True)
+    return {name: state[name] for name in own}, len(counts.keys() - stored.state.keys())

@@ -1,5 +1,6 @@
 """How images must be normalised for a backbone: what is known of it, and how each library is told."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,19 +64,22 @@ def stated_normalisation(
         The normalisation in 0..255, None where parts of it stay unknown; and remarks.
 
     Raises:
-        InputError: Not three numbers, a ``std`` that is not above 0, another order or range; numbers that fit both ranges.
+        InputError: Not three numbers, a ``std`` that is not above 0, another order or range; numbers that fit both ranges;
+            one of ``mean`` and ``std`` without the other, or a range without them.
     """
-    if mean is None and std is None and channel_order is None:
-        return known, []
     if channel_order is not None and channel_order not in ("RGB", "BGR"):
         raise InputError(f"--channel-order {channel_order}: give RGB or BGR.")
     if pixel_range not in (None, 1, 255):
         raise InputError(f"--pixel-range {pixel_range}: give 1 (pixels from 0 to 1) or 255.")
     if (mean is None) != (std is None):
         raise InputError(f"--{'mean' if mean is None else 'std'}: is missing; give --mean and --std together.")
+    if pixel_range is not None and mean is None:
+        raise InputError(f"--pixel-range {pixel_range}: says what --mean and --std are of. Give them too.")
+    if mean is None and channel_order is None:
+        return known, []
     remarks: list[str] = []
     if mean is not None and std is not None:
-        mean, std, remarks = _in_255(mean, std, pixel_range)
+        mean, std, remarks = in_255(mean, std, "--", pixel_range)
     elif known is not None:
         mean, std = known.mean, known.std
         if channel_order != known.channel_order:
@@ -87,10 +91,36 @@ def stated_normalisation(
     return Normalisation(tuple(mean), tuple(std), order, "you"), remarks
 
 
-def in_255(mean: Any, std: Any, order: str, origin: str) -> tuple[Normalisation, list[str]]:
-    """A normalisation that a file tells, whose numbers may be of pixels from 0 to 1."""
-    means, stds, remarks = _in_255(mean, std, None)
-    return Normalisation(means, stds, order, origin), remarks
+def in_255(
+    mean: Any, std: Any, place: str, pixel_range: int | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...], list[str]]:
+    """Check ``mean`` and ``std``, and bring them to pixels of 0..255.
+
+    Args:
+        mean: Three numbers, whoever says them.
+        std: Likewise.
+        place: What stands before "mean" and "std" where they were said, for messages: "--".
+        pixel_range: 1 or 255: the pixels that they are of; None: told by their size.
+
+    Returns:
+        Both, and remarks.
+
+    Raises:
+        InputError: Not three finite numbers each, a ``std`` that is not above 0; numbers that fit both ranges.
+    """
+    means, stds = _three(mean, f"{place}mean"), _three(std, f"{place}std")
+    if min(stds) <= 0:
+        raise InputError(f"{place}std {_short(stds)}: every value must be above 0.")
+    small = max(map(abs, means)) <= 1 and max(stds) <= 1
+    if pixel_range is None and small and not any(means) and min(stds) == 1:
+        raise InputError(
+            f"{place}mean 0 0 0, {place}std 1 1 1: fits pixels from 0 to 1 and from 0 to 255. Say which with --mean 0 0 0 "
+            "--std 1 1 1 and --pixel-range 1 or 255."
+        )
+    if pixel_range == 1 or (pixel_range is None and small):
+        means, stds = (tuple(round(value * 255, 4) for value in values) for values in (means, stds))
+        return means, stds, ["mean and std are of pixels from 0 to 1; times 255 in what is written"]
+    return means, stds, []
 
 
 def mismatch(target: str, found: Normalisation) -> str | None:
@@ -105,11 +135,12 @@ def mismatch(target: str, found: Normalisation) -> str | None:
         return None
     same_order = usual.channel_order == found.channel_order
     faults = [] if same_order else [f"channel order {found.channel_order}, not {usual.channel_order}"]
-    aligned, scales = (values if same_order else values[::-1] for values in (found.mean, found.std))
-    if any(abs(a - b) > 0.5 for a, b in zip(aligned, usual.mean)):
-        faults.append(f"mean {_short(found.mean)}, not {_short(usual.mean)}")
-    if any(abs(a - b) > 0.5 for a, b in zip(scales, usual.std)):
-        faults.append(f"std {_short(found.std)}, not {_short(usual.std)}")
+    for name in ("mean", "std"):
+        values, others = getattr(found, name), getattr(usual, name)
+        if any(abs(a - b) > 0.5 for a, b in zip(values if same_order else values[::-1], others)):
+            # the same numbers in the other order are those of other channels
+            other = f"in the order {found.channel_order}" if values == others else f"not {_short(others)}"
+            faults.append(f"{name} {_short(values)}, {other}")
     return f"{target}'s own configs normalise otherwise; this backbone needs {'; '.join(faults)}"
 
 
@@ -138,24 +169,14 @@ def settings_for(target: str, found: Normalisation, config: dict[str, Any]) -> l
     return lines if rgb else [*lines, "images must be BGR: image = image.flip(-3)"]
 
 
-def _in_255(
-    mean: Sequence[float], std: Sequence[float], pixel_range: int | None
-) -> tuple[tuple[float, ...], tuple[float, ...], list[str]]:
-    numbers = {"mean": tuple(float(value) for value in mean), "std": tuple(float(value) for value in std)}
-    for name, values in numbers.items():
-        if len(values) != 3:
-            raise InputError(f"--{name} {_short(values)}: give three numbers, one a channel.")
-    if min(numbers["std"]) <= 0:
-        raise InputError(f"--std {_short(numbers['std'])}: every value must be above 0.")
-    small = max(map(abs, numbers["mean"])) <= 1 and max(numbers["std"]) <= 1
-    if pixel_range is None and small and not any(numbers["mean"]) and min(numbers["std"]) == 1:
-        raise InputError(
-            "--mean 0 0 0 --std 1 1 1: fits pixels from 0 to 1 and from 0 to 255. Say which with --pixel-range 1 or 255."
-        )
-    if pixel_range == 1 or (pixel_range is None and small):
-        scaled = {name: tuple(round(value * 255, 4) for value in values) for name, values in numbers.items()}
-        return scaled["mean"], scaled["std"], ["mean and std are of pixels from 0 to 1; times 255 in what is written"]
-    return numbers["mean"], numbers["std"], []
+def _three(values: Any, place: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise InputError(f"{place} {values!r}: give three numbers, one a channel.")
+    return numbers
 
 
 def _short(values: Sequence[float]) -> str:

@@ -1,6 +1,7 @@
 """The backbone in a checkpoint of training, or in a file of ``mmsscl export``: its config, weights and normalisation."""
 
 import ast
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from torch import nn
 from mmsscl.errors import InputError
 from mmsscl.zoo.key_styles import style_of
 from mmsscl.zoo.safe_load import load_checkpoint, state_dict_of
+from mmsscl.zoo.told_normalisation import Told, told_normalisation
 
 BRANCH_PREFIXES = {"online": "backbone.", "target": "target.backbone."}
 
@@ -21,7 +23,7 @@ class StoredBackbone(NamedTuple):
         config: To build it with, without ``init_cfg``.
         scope: The registry's scope that names in ``config`` are of; None: full names.
         state: Name to tensor.
-        normalisation: ``mean`` and ``std`` in 0..255, ``channel_order`` ("RGB" or "BGR").
+        told: What the file says of its images.
         branch: "online" or "target".
         exported: Whether the file is one of ``mmsscl export``.
     """
@@ -29,7 +31,7 @@ class StoredBackbone(NamedTuple):
     config: dict[str, Any]
     scope: str | None
     state: dict[str, torch.Tensor]
-    normalisation: dict[str, Any]
+    told: Told
     branch: str
     exported: bool
 
@@ -43,15 +45,18 @@ def read_backbone(path: str | Path, branch: str | None = None) -> StoredBackbone
             exported.
 
     Raises:
-        InputError: The file cannot be read, holds no config or no such branch.
+        InputError: The file cannot be read, holds no config or no such branch, or does not tell how images were normalised.
     """
     if branch is not None and branch not in BRANCH_PREFIXES:
         raise InputError(f"--branch {branch}: no such branch. Use one of: {', '.join(BRANCH_PREFIXES)}.")
-    return read_content(load_checkpoint(path), path, branch)
+    stored = read_content(load_checkpoint(path), path, branch)
+    if stored.told.normalisation is None:
+        raise InputError(f"{stored.told.fault} Give a checkpoint written by tools/train.py, or a file of mmsscl export.")
+    return stored
 
 
 def read_content(content: dict[str, Any], path: str | Path, branch: str | None = None) -> StoredBackbone:
-    """The same, of a file that has been read.
+    """The same, of a file that has been read; it need not tell how images were normalised.
 
     Args:
         content: What ``load_checkpoint`` returned.
@@ -59,19 +64,38 @@ def read_content(content: dict[str, Any], path: str | Path, branch: str | None =
         branch: As of :func:`read_backbone`.
     """
     source = Path(path)
-    state, meta = state_dict_of(content, source), content.get("meta")
-    if isinstance(meta, dict) and {"backbone", "mean", "std", "channel_order"} <= meta.keys():
+    state, meta = state_dict_of(content, source), meta_of(content)
+    if is_export(meta):
         exported = str(meta.get("branch", "online"))
         if branch not in (None, exported):
             raise InputError(f"--branch {branch}: {source} holds the {exported} branch only. Leave the option out.")
-        normalisation = {key: meta[key] for key in ("mean", "std", "channel_order")}
-        return StoredBackbone(dict(meta["backbone"]), meta.get("scope"), _own_names(state), normalisation, exported, True)
+        backbone, told = meta["backbone"], told_normalisation(meta, {}, source)
+        if not isinstance(backbone, dict) or not isinstance(backbone.get("type"), str):
+            raise InputError(
+                f"checkpoint {path}: its meta.backbone is no config of a backbone ({backbone!r}). Export it again from the "
+                "checkpoint of training."
+            )
+        return StoredBackbone(dict(backbone), meta.get("scope"), _own_names(state), told, exported, True)
     config = stored_config(content, source)
     branch = branch or "online"
     state = _branch_state(state, branch, source)
     scope = config.get("default_scope")
     scope = scope if isinstance(scope, str) else None
-    return StoredBackbone(_backbone_config(config, source), scope, state, _normalisation(config, source), branch, False)
+    told = told_normalisation(meta, config, source)
+    if told.normalisation is None and not told.fault:
+        told = Told(None, fault=f"checkpoint {path}: its config has no data_preprocessor with mean and std.")
+    return StoredBackbone(_backbone_config(config, source), scope, state, told, branch, False)
+
+
+def meta_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint holds beside its tensors; empty where there is nothing."""
+    meta = content.get("meta")
+    return meta if isinstance(meta, dict) else {}
+
+
+def is_export(meta: Mapping[str, Any]) -> bool:
+    """Whether a file with this meta is one of ``mmsscl export``."""
+    return {"backbone", "mean", "std", "channel_order"} <= meta.keys()
 
 
 def build_backbone(stored: StoredBackbone, **changes: Any) -> nn.Module:
@@ -89,9 +113,9 @@ def build_backbone(stored: StoredBackbone, **changes: Any) -> nn.Module:
 
 
 def stored_config(checkpoint: dict[str, Any], path: str | Path) -> dict[str, Any]:
-    """The config that mmengine stored in a checkpoint, read without running it.
+    """The config that mmengine, or a runner of mmcv 1.x, stored in a checkpoint, read without running it.
 
-    mmengine stores Python text; executing it would let a checkpoint run code. Only literals and ``dict(...)`` are read.
+    They store Python text; executing it would let a checkpoint run code. Only literals and ``dict(...)`` are read.
 
     Args:
         checkpoint: What ``load_checkpoint`` returned.
@@ -103,9 +127,8 @@ def stored_config(checkpoint: dict[str, Any], path: str | Path) -> dict[str, Any
     Raises:
         InputError: If there is no config, or it holds anything but literals.
     """
-    meta = checkpoint.get("meta")
-    text = meta.get("cfg") if isinstance(meta, dict) else None
-    if not isinstance(text, str):
+    text = config_text(meta_of(checkpoint))
+    if text is None:
         raise InputError(
             f"checkpoint {path}: holds no training config (meta.cfg), so its architecture is unknown. "
             "Give a checkpoint written by tools/train.py (epoch_*.pth or iter_*.pth)."
@@ -124,6 +147,11 @@ def stored_config(checkpoint: dict[str, Any], path: str | Path) -> dict[str, Any
             f"checkpoint {path}: its stored config cannot be read ({error}). "
             "Give a checkpoint written by tools/train.py."
         ) from error
+
+
+def config_text(meta: Mapping[str, Any]) -> str | None:
+    """The training config in a file's meta: ``cfg`` by mmengine, ``config`` by mmcv 1.x (mmselfsup 0.x, mmdet 2.x)."""
+    return next((meta[key] for key in ("cfg", "config") if isinstance(meta.get(key), str)), None)
 
 
 def _literal(node: ast.expr) -> Any:
@@ -178,32 +206,3 @@ def _backbone_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
             f"checkpoint {path}: its stored config has no model.backbone. Give a checkpoint written by tools/train.py."
         )
     return {key: value for key, value in backbone.items() if key != "init_cfg"}
-
-
-def _normalisation(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    preprocessor = (config.get("model") or {}).get("data_preprocessor") or config.get("data_preprocessor") or {}
-    # a config may leave these to the constructor: then they are what the built preprocessor holds
-    if preprocessor.get("mean") is None or preprocessor.get("std") is None:
-        preprocessor = {**_built_normalisation(preprocessor, config, path), **preprocessor}
-    rgb = any(preprocessor.get(key) for key in ("to_rgb", "bgr_to_rgb"))
-    own = str(preprocessor.get("type", "")).endswith("PairDataPreprocessor")
-    return {
-        "mean": [float(value) for value in preprocessor["mean"]],
-        "std": [float(value) for value in preprocessor["std"]],
-        "channel_order": "RGB" if rgb or own else "BGR",
-    }
-
-
-def _built_normalisation(preprocessor: dict[str, Any], config: dict[str, Any], path: Path) -> dict[str, Any]:
-    if "type" not in preprocessor:
-        raise InputError(
-            f"checkpoint {path}: its config has no data_preprocessor with mean and std, so nobody could tell how to "
-            "normalise images for this backbone. Give a checkpoint written by tools/train.py."
-        )
-    from mmsscl.registry import MODELS
-
-    built = MODELS.build(dict(preprocessor, _scope_=config.get("default_scope", "mmsscl")))
-    found = {key: getattr(built, key, None) for key in ("mean", "std")}
-    if any(value is None for value in found.values()):
-        raise InputError(f"checkpoint {path}: {preprocessor['type']} has no mean and std. Name them in its config.")
-    return {key: torch.as_tensor(value).flatten().tolist() for key, value in found.items()}

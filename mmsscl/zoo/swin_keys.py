@@ -114,6 +114,11 @@ def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return _with_indices(found)
 
 
+def window_of(table: Tensor) -> int:
+    """The side of the windows that a table of relative positions is for."""
+    return (int(len(table) ** 0.5) + 1) // 2
+
+
 def _rename(name: str, patterns: Mapping[str, str]) -> str:
     for pattern, replacement in patterns.items():
         name = re.sub(pattern, replacement, name)
@@ -122,8 +127,8 @@ def _rename(name: str, patterns: Mapping[str, str]) -> str:
 
 def _with_indices(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Add the index tables, which follow from the window's size alone."""
-    for name in [name for name in state if name.endswith("relative_position_bias_table")]:
-        window = (int(len(state[name]) ** 0.5) + 1) // 2
+    for name in [name for name, value in state.items() if name.endswith("relative_position_bias_table") and value.ndim]:
+        window = window_of(state[name])
         row = torch.arange(window).repeat_interleave(window)
         column = torch.arange(window).repeat(window)
         down, right = (place[:, None] - place[None, :] + window - 1 for place in (row, column))
@@ -133,8 +138,13 @@ def _with_indices(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _cells_first(value: Tensor) -> Tensor:
     """The last axis from (channel, row, column) to (column, row, channel)."""
-    return value.unflatten(-1, (-1, 2, 2)).transpose(-3, -1).flatten(-3)
+    return value.unflatten(-1, (-1, 2, 2)).transpose(-3, -1).flatten(-3) if _is_of_cells(value) else value
 
 
 def _channels_first(value: Tensor) -> Tensor:
-    return value.unflatten(-1, (2, 2, -1)).transpose(-3, -1).flatten(-3)
+    return value.unflatten(-1, (2, 2, -1)).transpose(-3, -1).flatten(-3) if _is_of_cells(value) else value
+
+
+def _is_of_cells(value: Tensor) -> bool:
+    """Whether its last axis runs over 2 x 2 cells; a tensor of another network is left, and told by its shape later."""
+    return value.ndim > 0 and value.shape[-1] % 4 == 0

@@ -1,6 +1,7 @@
 """``mmsscl export`` as the command line calls it."""
 
 import json
+import re
 
 import pytest
 
@@ -47,3 +48,27 @@ def test_what_it_must_be_is_checked(moco_file, tmp_path, capsys):
     assert "not the resnet50" in capsys.readouterr().err
     assert run(moco_file, tmp_path / "out.pth", "--from", "scrl") == 2
     assert "no backbone in the layout scrl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["moco.pth.tar", "out.pth", "folder/../out.pth"])
+def test_the_report_takes_no_other_files_place(moco_file, tmp_path, capsys, name):
+    source = tmp_path / "moco.pth.tar"
+    source.write_bytes(moco_file.read_bytes())
+    (tmp_path / "folder").mkdir()
+    assert run(source, tmp_path / "out.pth", "--report", tmp_path / name) == 2
+    assert "--report" in capsys.readouterr().err
+    assert source.read_bytes() == moco_file.read_bytes()
+    assert not (tmp_path / "out.pth").exists()
+
+
+def test_where_nothing_can_be_written_is_told_before_anything_is(moco_file, tmp_path, capsys):
+    output = tmp_path / "out.pth"
+    for words, said in (
+        ([output, "--report", tmp_path], "is a folder"),
+        ([output, "--report", moco_file / "report.json"], "--report: .* cannot be written to"),
+        (["/proc/none/out.pth"], "OUTPUT: /proc/none cannot be written to"),
+        ([moco_file / "out.pth"], r"OUTPUT: .* cannot be written to .* Choose another folder"),
+    ):
+        assert run(moco_file, *words) == 2
+        assert re.search(said, capsys.readouterr().err)
+        assert not output.exists()

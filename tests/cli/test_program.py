@@ -22,7 +22,7 @@ def run_tool(*arguments, cwd=None):
 
 SUB_VERBS = {
     "browse": ["pairs", "saliency"], "eval": ["knn", "linear", "svm", "regions", "saliency"], "bench": ["run", "table"],
-    "doctor": ["data"], "zoo": ["list", "show", "download", "verify", "add"],
+    "doctor": ["data"], "shards": ["write", "index"], "zoo": ["list", "show", "download", "verify", "add"],
 }  # fmt: skip
 COMMANDS = [*VERBS, *(f"{verb} {sub}" for verb, subs in SUB_VERBS.items() for sub in subs)]
 
@@ -38,7 +38,7 @@ def test_help_of_every_verb_shows_an_example(command, capsys):
         assert f"\n    {sub} " in said
 
 
-@pytest.mark.parametrize("verb", ["browse", "eval", "bench", "zoo"])
+@pytest.mark.parametrize("verb", ["browse", "eval", "bench", "shards", "zoo"])
 def test_a_verb_that_lacks_its_second_word_says_which_there_are(verb, capsys):
     for words in ([verb], [verb, "nonsense"]):
         with pytest.raises(SystemExit) as stop:

@@ -8,6 +8,7 @@ import torch
 
 from mmsscl import cli
 from mmsscl.doctor import machine
+from mmsscl.environment import reinstall_family, reinstall_torch
 from tests.sample_runs import ROOT
 
 ONEDL = {"onedl-mmengine": "0.10.12", "onedl-mmcv": "2.3.6", "onedl-mmpretrain": "1.3.6"}
@@ -17,11 +18,20 @@ def named(report, name):
     return [finding for finding in report.findings if finding.name == name]
 
 
+@pytest.fixture
+def roomy(monkeypatch):
+    """A machine with room and without a GPU, whatever this one has."""
+    usage = namedtuple("U", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 0, 10**12))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+
+
+@pytest.mark.usefixtures("roomy")
 def test_this_machine_is_well(capsys):
     assert cli.main(["doctor"]) == 0
     said = capsys.readouterr().out
     assert said.endswith("all is well\n")
-    for fact in (torch.__version__.split("+")[0], "operators", "Python", "onedl-mmdetection"):
+    for fact in (torch.__version__.split("+")[0], "operators", "Python", "onedl-mmdetection", "OneDL (all four)"):
         assert fact in said
     assert all(line.startswith("  ") for line in said.splitlines()[:-1])
 
@@ -38,12 +48,33 @@ def test_it_runs_where_mmsscl_cannot_be_imported(tmp_path):
     said = run.stdout.splitlines()
     assert any(line.startswith("! packages") and "torch and torchvision missing" in line for line in said)
     assert any(line.startswith("! packages") and "'mmdet' is missing" in line and "pip install" in line for line in said)
-    assert any(line.startswith("! torch") and "cannot be imported: No module named 'torch'" in line for line in said)
+    assert any(line.startswith("! torch") and "ModuleNotFoundError: No module named 'torch'" in line for line in said)
     assert said[-1].endswith("problems (marked !)")
     command += ["train", "x"]
     other = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert other.returncode == 1
     assert "mmsscl cannot run in this environment" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "error", "name", "command"),
+    [
+        ("torchvision", "RuntimeError('operator torchvision::nms does not exist')", "torchvision", reinstall_torch()),
+        ("pycocotools", "ValueError('numpy.dtype size changed')", "pycocotools", "--no-cache-dir pycocotools"),
+        ("cv2", "AttributeError('module numpy has no attribute bool8')", "OpenCV", "--force-reinstall --no-deps opencv"),
+        ("torch", "OSError('libcudart.so.13: cannot open shared object file')", "torch", reinstall_torch()),
+        ("mmcv", "TypeError('metaclass conflict')", "operators", reinstall_family()),
+    ],
+)
+def test_what_is_broken_is_told_with_the_command_that_mends_it(tmp_path, monkeypatch, module, error, name, command):
+    (tmp_path / f"{module}.py").write_text(f"raise {error}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for loaded in [loaded for loaded in sys.modules if loaded.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, loaded)
+    finding = named(machine.examine(), name)[-1]
+    assert finding.problem
+    assert f"cannot be imported: {error.partition('(')[0]}: " in finding.text
+    assert command in finding.text
 
 
 def test_gpus_are_told_with_what_they_lack(monkeypatch):
@@ -63,6 +94,12 @@ def test_a_gpu_that_torch_does_not_find_is_a_problem(monkeypatch):
     (finding,) = named(machine.examine(), "GPU")
     assert finding.problem
     assert "the driver is too old for it, or CUDA_VISIBLE_DEVICES hides them" in finding.text
+    assert reinstall_torch() in finding.text
+    monkeypatch.setattr(torch.version, "cuda", None)
+    (finding,) = named(machine.examine(), "GPU")
+    assert finding.problem
+    assert "CPU-only build" in finding.text
+    assert reinstall_torch() in finding.text
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,17 @@ import torch
 import torchvision
 
 from mmsscl.errors import InputError
+from mmsscl.registry import MODELS
+from mmsscl.zoo import safetensors_file, swin_keys
 from mmsscl.zoo.convert import convert_backbone
 from mmsscl.zoo.safe_load import load_checkpoint
-from tests.sample_backbones import resnet, save, under
+from tests.sample_backbones import save, shapes, under
 from tests.sample_runs import write_checkpoint
 
 
 @pytest.fixture(scope="module")
 def state():
-    return resnet(18).state_dict()
+    return shapes(lambda: torchvision.models.resnet18(weights=None))
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +51,8 @@ def test_code_in_a_foreign_file_is_refused_and_not_run(state, tmp_path, name):
     assert not target.exists()
 
 
-def test_malformed_safetensors(plain, tmp_path):
-    whole = convert_backbone(plain, tmp_path / "whole.safetensors").path
-    with open(whole, "rb") as stream:
-        content = stream.read()
+def test_malformed_safetensors(tmp_path):
+    content = safetensors_file.to_bytes({f"layer{index}.weight": torch.ones(100) for index in range(20)}, {"arch": "ResNet"})
     overwritten = content[:8] + b"?" * 500 + content[508:]
     for number, damaged in enumerate((content[:1000], content[:-1000], b"\xff" * 64, overwritten)):
         file = tmp_path / f"{number}.safetensors"
@@ -81,8 +81,7 @@ def test_without_the_package_the_command_is_named(plain, tmp_path, monkeypatch):
     ],
 )
 def test_networks_that_are_not_known(tmp_path, network, message):
-    torch.manual_seed(0)
-    refused(save(network().state_dict(), tmp_path / "other.pth"), tmp_path, f"(?s){message}")
+    refused(save(shapes(network), tmp_path / "other.pth"), tmp_path, f"(?s){message}")
 
 
 def test_missing_keys_are_listed(state, tmp_path):
@@ -148,3 +147,103 @@ def test_no_wrapper_hides_a_backbone(state, tmp_path):
     assert (report.layout, report.left_out) == ("mmpretrain", ["backbone.fc (2)"])
     file = save({"state_dict": under("student.", torch.nn.Linear(2, 2))}, tmp_path / "nothing.pth")
     refused(file, tmp_path, "2 tensors: student.weight", output="none.pth")
+
+
+NUMBERS = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], channel_order="RGB")
+PREPROCESSOR = "data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)\n"
+
+
+def mmpretrain_run(state, **backbone):
+    """As mmpretrain's runner saves it."""
+    config = f"default_scope = 'mmpretrain'\nmodel = dict(type='ImageClassifier', backbone={backbone!r})\n{PREPROCESSOR}"
+    return {"state_dict": {f"backbone.{name}": value for name, value in state.items()}, "meta": {"cfg": config}}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        ("resnet", "meta.backbone is no config of a backbone .'resnet'."),
+        (dict(depth=18), "meta.backbone is no config of a backbone"),
+        (dict(type="Nope", depth=18), "its backbone Nope cannot be built"),
+        (dict(type="mmpretrain.ResNet", depth=17), "its backbone mmpretrain.ResNet cannot be built"),
+    ],
+)
+def test_a_config_that_describes_no_backbone(state, tmp_path, backbone, message):
+    plain = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    file = save({"state_dict": plain, "meta": {**NUMBERS, "backbone": backbone}}, tmp_path / "in.pth")
+    refused(file, tmp_path, message)
+
+
+@pytest.mark.parametrize("wrong", [dict(type="ResNetNope"), dict(out_indices=(0, 1, 2, 9))])
+def test_a_training_config_that_cannot_be_built(state, tmp_path, wrong):
+    file = save(mmpretrain_run(state, **(dict(type="ResNet", depth=18) | wrong)), tmp_path / "in.pth")
+    refused(file, tmp_path, "cannot be built")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("layers.1.downsample.reduction.weight", torch.zeros(4, 4, 3, 3)),
+        ("patch_embed.proj.weight", torch.tensor(1.0)),
+        ("layers.0.blocks.0.attn.relative_position_bias_table", torch.tensor(1.0)),
+    ],
+)
+def test_swin_tensors_of_odd_shapes(tmp_path, swin, name, value):
+    assert name in swin
+    refused(save({**swin, name: value}, tmp_path / "in.pth"), tmp_path, "of another shape|of 0 channels")
+
+
+@pytest.fixture(scope="module")
+def swin():
+    """timm's names and shapes, without numbers of their own."""
+    state = shapes(lambda: torchvision.models.swin_t(weights=None))
+    return swin_keys.to_timm(swin_keys.from_torchvision({key: value for key, value in state.items() if "head" not in key}))
+
+
+def test_a_swin_without_its_last_norm_is_told_as_such(tmp_path, swin):
+    online = {f"encoder.{name}": value for name, value in swin.items() if not name.startswith("norm.")}
+    file = save({"online_network_state_dict": online}, tmp_path / "scrl.pth")
+    refused(file, tmp_path, r"missing in the file: norm3\.weight.*without its last norm, as kakaobrain/scrl trains")
+
+
+def test_a_damaged_export_is_not_called_exported_already(plain, tmp_path):
+    content = torch.load(convert_backbone(plain, tmp_path / "whole.pth").path, weights_only=True)
+    del content["state_dict"]["conv1.weight"]
+    refused(save(content, tmp_path / "in.pth"), tmp_path, r"1 missing in the file: conv1\.weight")
+
+
+def test_what_an_export_says_of_itself_holds_whatever_its_user_says(state, tmp_path):
+    plain = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    backbone = dict(type="mmpretrain.ResNet", depth=18, strides=(1, 2, 2, 1))
+    file = save({"state_dict": plain, "meta": {**NUMBERS, "backbone": backbone, "layout": "mmdet"}}, tmp_path / "in.pth")
+    refused(file, tmp_path, "is a file of mmsscl export for mmdet, not of the layout torchvision", layout="torchvision")
+    for layout in ("mmdet", "mmsscl", None):
+        report = convert_backbone(file, tmp_path / "out.pth", to="torchvision", layout=layout)
+        assert "trained with strides=(1, 2, 2, 1)" in report.remarks[0]
+
+
+@pytest.mark.parametrize("target", ["torchvision", "timm", "detectron2"])
+@pytest.mark.parametrize("changes", [dict(norm_cfg=dict(type="GN", num_groups=32)), dict(avg_down=True)])
+def test_a_resnet_with_other_tensors_is_for_mmdet_alone(tmp_path, target, changes):
+    config = dict(type="ResNet", depth=18, **changes)
+    network = MODELS.build(dict(config, type="mmpretrain.ResNet"))
+    file = save(mmpretrain_run(network.state_dict(), **config), tmp_path / "in.pth")
+    refused(file, tmp_path, f"--to {target}: its ResNet-18 has other tensors", to=target)
+    report = convert_backbone(file, tmp_path / "mmpretrain.pth", to="mmpretrain")
+    assert (report.layout, report.about) == ("mmpretrain", "a training checkpoint of mmpretrain")
+
+
+def test_settings_that_tensors_do_not_show_come_from_the_foreign_config(state, tmp_path):
+    model = "model = dict(backbone=dict(type='ResNet', depth=18, strides=(1, 2, 2, 1)))"
+    text = f"default_scope = 'mmdet'\n{model}\n{PREPROCESSOR}"
+    content = {"state_dict": {f"backbone.{name}": value for name, value in state.items()}, "meta": {"cfg": text}}
+    report = convert_backbone(save(content, tmp_path / "in.pth"), tmp_path / "out.pth", to="timm")
+    assert "trained with strides=(1, 2, 2, 1): without the same in timm" in report.remarks[0]
+    assert load_checkpoint(report.path)["meta"]["backbone"]["strides"] == (1, 2, 2, 1)
+
+
+def test_a_network_that_mmdet_may_not_have_is_remarked_on(tmp_path):
+    network = shapes(lambda: MODELS.build(dict(type="mmpretrain.VisionTransformer", arch="deit-tiny")))
+    file = save(mmpretrain_run(network, type="VisionTransformer", arch="deit-tiny"), tmp_path / "in.pth")
+    report = convert_backbone(file, tmp_path / "out.pth")
+    assert "mmdet's own VisionTransformer, if it has one, may name its tensors otherwise" in report.remarks[0]

@@ -1,6 +1,7 @@
 """A converted Swin Transformer gives the source's features: tensors are reordered, not only renamed."""
 
 import logging
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -11,9 +12,11 @@ from mmengine.model import BaseModel
 
 from mmsscl.engine.hooks import BackboneWeightsHook
 from mmsscl.errors import InputError
+from mmsscl.zoo import swin_keys
 from mmsscl.zoo.convert import convert_backbone
 from mmsscl.zoo.read_backbone import build_backbone, read_backbone
-from tests.sample_backbones import image, randomised, save
+from tests.sample_backbones import image, randomised, save, shapes
+from tests.sample_runs import ROOT
 
 
 class Holder(BaseModel):
@@ -95,6 +98,19 @@ def test_microsofts_files_merge_at_the_end_of_a_stage(converted, tmp_path):
     assert all(torch.equal(value, wanted[name]) for name, value in found.items())
 
 
+@pytest.mark.parametrize("target", ["timm", "torchvision"])
+def test_norms_between_stages_are_left_out_and_the_file_can_be_read_again(tmp_path, target):
+    state = swin_keys.from_torchvision(shapes(lambda: torchvision.models.swin_t(weights=None)))
+    norms = {f"norm{stage}.{name}": torch.ones(96 * 2**stage) for stage in range(3) for name in ("weight", "bias")}
+    file = save({**state, **norms}, tmp_path / "four.pth")
+    report = convert_backbone(file, tmp_path / "out.pth", to=target)
+    assert f"{target} has no norm after stages before the last: left out norm0.weight" in report.remarks[-1]
+    again = convert_backbone(report.path, tmp_path / "again.pth")
+    assert (again.layout, again.matched) == (target, again.keys)
+    assert "allow_missing" in " ".join(again.remarks)
+    assert "allow_missing" not in " ".join(convert_backbone(file, tmp_path / "mmdet.pth").remarks)
+
+
 @torch.no_grad()
 def test_mmdet_takes_it_up(converted, tmp_path):
     path, wanted = converted
@@ -121,6 +137,13 @@ def test_mmdet_takes_it_up(converted, tmp_path):
     with pytest.raises(InputError, match=r"with other values than the file: norm3\.bias"):
         BackboneWeightsHook().before_train(runner)
     network.norm3.bias.copy_(stored["norm3.bias"])
+    # as docs/convert.md has it: all four stages, three of whose norms start anew
+    holder.backbone = SwinTransformer(convert_weights=False, init_cfg=init)
+    holder.backbone.init_weights()
+    with pytest.raises(InputError, match=r"6 missing in the file: norm0\.weight"):
+        BackboneWeightsHook().before_train(runner)
+    (recipe,) = re.findall(r"allow_missing=\[r\"(.*?)\"\]", (ROOT / "docs/convert.md").read_text())
+    BackboneWeightsHook(allow_missing=[recipe]).before_train(runner)
     # mmdet shifts windows on a map of one window too; on larger maps it computes the same
     larger = image(448)
     assert found.shape == wanted.shape

@@ -110,48 +110,37 @@ def index_shards(shards: Sequence[str], workers: int | None = None) -> Iterator[
         yield from pool.map(_index, shards)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command line's arguments to a parser."""
-    parser.add_argument("what", choices=["write", "index"], help="pack photos, or list what is in tar files that are there")
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        metavar="PATH",
-        help="write: the photos (a folder, a text file with a path a line, or a COCO json), and a folder for the tar files; "
-        "index: tar files, or folders of them",
-    )
-    parser.add_argument("--root", help="write: folder that paths in a list or json are relative to (default: the file's)")
-    parser.add_argument("--megabytes", type=float, help="write: size of a tar file (default 1000)")
-    parser.add_argument("--prefix", help="write: how names of tar files begin (default photos)")
-    parser.add_argument("--overwrite", action="store_true", help="write: replace tar files of that prefix with other photos")
-    parser.add_argument("--workers", type=int, help="index: processes (default: one a core)")
+def add_write_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``mmsscl shards write`` to a parser."""
+    parser.add_argument("photos", help="a folder, a text file with a path a line, or a COCO json")
+    parser.add_argument("folder", help="where the tar files go")
+    parser.add_argument("--root", help="folder that paths in a list or json are relative to (default: the file's)")
+    parser.add_argument("--megabytes", type=float, default=1000, help="size of a tar file (default 1000)")
+    parser.add_argument("--prefix", default="photos", help="how names of tar files begin (default photos)")
+    parser.add_argument("--overwrite", action="store_true", help="replace tar files of that prefix with other photos")
 
 
-def main(args: argparse.Namespace) -> str:
-    """Pack or index, with a progress bar on standard error.
+def add_index_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``mmsscl shards index`` to a parser."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="tar files, or folders of them")
+    parser.add_argument("--workers", type=int, help="processes (default: one a core)")
+
+
+def write_command(args: argparse.Namespace) -> str:
+    """Pack, with a progress bar on standard error.
 
     Returns:
         What was done, in one line.
 
     Raises:
-        InputError: As of :func:`write_shards` and :func:`index_shards`; or an argument makes no sense.
+        InputError: As of :func:`write_shards`; or an argument makes no sense.
     """
-    return _write_command(args) if args.what == "write" else _index_command(args)
-
-
-def _write_command(args: argparse.Namespace) -> str:
-    if len(args.paths) != 2:
-        raise InputError("mmsscl shards write: give two paths, the photos and the folder for the tar files.")
-    if args.workers is not None:
-        raise InputError("--workers: only mmsscl shards index has workers. Leave it out.")
-    megabytes = 1000 if args.megabytes is None else args.megabytes
-    prefix = "photos" if args.prefix is None else args.prefix
+    megabytes, prefix, folder = args.megabytes, args.prefix, args.folder
     if not 0 < megabytes < math.inf:
         raise InputError(f"--megabytes {megabytes:g}: give a size above 0.")
     if os.sep in prefix or prefix.startswith(".") or not re.fullmatch(r"[^*?\[\]{}]+", prefix):
         raise InputError(f"--prefix {prefix!r}: give the beginning of a file name, no folder, dot or wildcard.")
-    photos, folder = args.paths
-    paths = listed_photos(photos, args.root)
+    paths = listed_photos(args.photos, args.root)
     address = next((path for path in paths if "://" in path), None)
     if address is not None:
         raise InputError(f"{address}: lies in a tar file or elsewhere already. Give photos that are files of this machine.")
@@ -170,12 +159,15 @@ def _write_command(args: argparse.Namespace) -> str:
     )
 
 
-def _index_command(args: argparse.Namespace) -> str:
-    for name in ("root", "megabytes", "prefix"):
-        if getattr(args, name) is not None:
-            raise InputError(f"--{name}: only mmsscl shards write has it. Leave it out.")
-    if args.overwrite:
-        raise InputError("--overwrite: only mmsscl shards write has it. Leave it out.")
+def index_command(args: argparse.Namespace) -> str:
+    """Index, with a progress bar on standard error.
+
+    Returns:
+        What was done, in one line.
+
+    Raises:
+        InputError: As of :func:`index_shards`; or an argument makes no sense.
+    """
     if args.workers is not None and args.workers < 1:
         raise InputError(f"--workers {args.workers}: give a number of processes, 1 or more.")
     shards: list[str] = []

@@ -51,7 +51,7 @@ def read_cells(out: str | os.PathLike) -> list[dict[str, Any]]:
     cells = [read_cell(file.parent) for file in sorted(Path(out).glob(f"*/{FILE_NAME}"))]
     found = [cell for cell in cells if cell is not None and cell["method"] in METHODS]
     if not found:
-        raise InputError(f"{out}: holds no cells. Run some: python tools/benchmark/scene_bench.py run --out {out} ...")
+        raise InputError(f"{out}: holds no cells. Run some: mmsscl bench run --out {out} ...")
     by_settings: dict[str, list[str]] = {}
     for cell in found:
         by_settings.setdefault(cell["settings"], []).append(f"{cell['method']} seed {cell['seed']}")

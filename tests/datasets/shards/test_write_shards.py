@@ -186,17 +186,12 @@ def test_the_doctor_looks_into_tar_files(photos, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["write", "{photos}"], "give two paths"),
-        (["write", "{photos}", "a", "b"], "give two paths"),
         (["write", "{photos}", "{out}", "--megabytes", "0"], "--megabytes 0: give a size above 0"),
         (["write", "{photos}", "{out}", "--megabytes", "nan"], "--megabytes nan: give a size above 0"),
         (["write", "{photos}", "{out}", "--megabytes", "inf"], "--megabytes inf: give a size above 0"),
         (["write", "{photos}", "{out}", "--prefix", ".a"], "--prefix '.a': give the beginning"),
         (["write", "{photos}", "{out}", "--prefix", "a*"], "--prefix 'a.': give the beginning"),
-        (["write", "{photos}", "{out}", "--workers", "2"], "--workers: only mmsscl shards index"),
         (["write", "{photos}/addresses.txt", "{out}"], "tar://x.tar.* lies in a tar file or elsewhere already"),
-        (["index", "{photos}", "--root", "x"], "--root: only mmsscl shards write"),
-        (["index", "{photos}", "--overwrite"], "--overwrite: only mmsscl shards write"),
         (["write", "{photos}", "{out}", "--prefix", "a/b"], "--prefix 'a/b': give the beginning"),
         (["write", "{photos}", "{out}", "--prefix", ""], "--prefix '': give the beginning"),
         (["write", "{photos}", "{photos}/0.jpg"], "cannot be written to"),
@@ -216,6 +211,14 @@ def test_wrong_words_end_in_one_line(photos, tmp_path, capsys, arguments, messag
     assert said[-1].startswith("error: ")
     assert re.search(message, said[-1]), said
     assert not any("Traceback" in line for line in said)
+
+
+@pytest.mark.parametrize("words", ["write photos", "write photos a b", "write photos a --workers 2", "index a --root x"])
+def test_each_has_its_own_arguments(capsys, words):
+    with pytest.raises(SystemExit):
+        main(["shards", *words.split()])
+    said = capsys.readouterr().err
+    assert re.search("arguments are required: folder|unrecognized arguments: (b|--workers 2|--root x)", said)
 
 
 def test_a_home_folder_and_odd_names(photos, tmp_path, monkeypatch, capsys):
