@@ -36,6 +36,9 @@ METHODS = {
     "sgcl": Method("SGCL", "sgcl_r18_scenes"),
     "scrl_sgcl": Method("SCRL + SGCL", "scrl_sgcl_r18_scenes"),
     "sgcl_no_saliency": Method("SGCL without saliency", "sgcl_r18_scenes", {"custom_hooks.1.strength": 0.0}),
+    "scrl_sgcl_no_saliency": Method(
+        "SCRL + SGCL without saliency", "scrl_sgcl_r18_scenes", {"custom_hooks.1.strength": 0.0}
+    ),
     "sgcl_shuffled": Method(
         "SGCL, shuffled maps", "sgcl_r18_scenes", {"train_dataloader.dataset.pipeline.1.source": "shuffled"}
     ),
