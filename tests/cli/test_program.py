@@ -12,7 +12,7 @@ from mmsscl import cli
 from mmsscl.cli.program import VERBS
 from mmsscl.datasets import SceneImages
 from mmsscl.errors import InputError
-from tests.sample_runs import ROOT, write_checkpoint, write_pretraining_config
+from tests.sample_runs import NARROW, ROOT, write_checkpoint, write_pretraining_config
 
 
 def run_tool(*arguments, cwd=None):
@@ -120,10 +120,10 @@ def test_train_reads_every_option(monkeypatch):
     assert (seen["resume"], seen["amp"], seen["work_dir"], seen["options"]) == ("r.pth", "fp16", None, None)
 
 
-def test_tools_run_from_anywhere_and_default_the_work_dir(tmp_path, capsys):
-    config = write_pretraining_config(tmp_path, photos=4)
-    trained = run_tool(ROOT / "tools/train.py", config, cwd=tmp_path)
-    assert trained.returncode == 0, trained.stderr[-2000:]
+def test_tools_run_from_anywhere_and_default_the_work_dir(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = write_pretraining_config(tmp_path, photos=4, more=NARROW)
+    assert cli.main(["train", str(config)]) == 0
     checkpoint = tmp_path / "work_dirs/tiny_scrl/epoch_1.pth"
     exported = run_tool(ROOT / "tools/export_backbone.py", checkpoint, "out/backbone.pth", cwd=tmp_path)
     assert exported.returncode == 0, exported.stderr[-2000:]

@@ -117,7 +117,7 @@ def test_killed_at_random_moments(request, tmp_path, variant):
     seconds = float((whole.parent / "seconds").read_text())
     dice = random.Random(variant)
     run = KillableRun(config, tmp_path / "killed")
-    kills, tries = 0, int(os.environ.get("MMSSCL_KILLS", "5"))
+    kills, tries = 0, int(os.environ.get("MMSSCL_KILLS", "3"))
     for _ in range(tries):
         if newest_checkpoint(run.work_dir) == run.work_dir / "epoch_4.pth":
             # killed to the end: once more from the start
