@@ -97,6 +97,8 @@ def test_custom_config_trains_evaluates_and_is_evaluated_again(kind, tmp_path):
     log = next((tmp_path / "run").rglob("*.log")).read_text()
     assert "backbone: all 120 parameters and buffers are those of" in log
     assert "Epoch(train) [1][2/2]" in log
+    logged = next((tmp_path / "run").glob("*/vis_data/scalars.json")).read_text()
+    assert '"coco/bbox_mAP"' in logged, "figures of each run lie in its own folder, one after the other in one process"
     scalars = runner.message_hub.log_scalars
     trained = float(scalars["val/coco/bbox_mAP"].current())
     assert 0 <= trained <= 1

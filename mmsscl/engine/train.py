@@ -118,10 +118,16 @@ def build_runner(settings: Config, launcher: str = "none") -> Runner:
 
 
 def _tell_runs_apart(settings: Config) -> None:
-    """Number the runs of one process: mmengine names them by config and second, and runs of one name share their log."""
+    """Number the runs of one process: mmengine names them by config and second, and runs of one name share their log.
+
+    So do visualizers of one name, which is in every config of mmdet's: the second run's figures went to the first's folder.
+    """
     number = next(_RUNS)
     if number and settings.get("experiment_name") is None:
         settings.experiment_name = f"{Path(settings.filename or 'run').stem}_{number}"
+    visualizer = settings.get("visualizer")
+    if number and isinstance(visualizer, dict) and visualizer.get("name"):
+        visualizer["name"] = f"{visualizer['name']}_{number}"
 
 
 @contextmanager
