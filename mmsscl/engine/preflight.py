@@ -68,7 +68,7 @@ def check_config(config: Config) -> None:
     _check_numbers(config)
     _check_hooks(config)
     _check_saliency(config)
-    _compare_lengths(config)
+    _check_schedule(config)
     check_checkpoints(config)
 
 
@@ -127,10 +127,18 @@ def _check_hooks(config: Config) -> None:
             )
 
 
-def _compare_lengths(config: Config) -> None:
-    """A run that is shortened by its length alone stops while the learning rate is still high."""
+def _check_schedule(config: Config) -> None:
+    """A run that is shortened by its length alone stops while the learning rate is still high: a warning."""
     loop, schedulers = config.get("train_cfg") or {}, config.get("param_scheduler") or []
-    last = schedulers if isinstance(schedulers, dict) else schedulers[-1] if schedulers else {}
+    schedulers = [schedulers] if isinstance(schedulers, dict) else schedulers
+    for number, scheduler in enumerate(schedulers):
+        begin, end = scheduler.get("begin", 0), scheduler.get("end")
+        if isinstance(begin, int) and isinstance(end, int) and end <= begin:
+            raise InputError(
+                f"config: param_scheduler.{number} ends at {end}, where it has not begun ({begin}). Give it a later "
+                f"end, or an earlier begin, which is the end of the one before (param_scheduler.{number}.begin=...)."
+            )
+    last = schedulers[-1] if schedulers else {}
     key = "max_epochs" if last.get("by_epoch", True) else "max_iters"
     end, length = last.get("end"), loop.get(key)
     if isinstance(end, int) and isinstance(length, int) and end != length:

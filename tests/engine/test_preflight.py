@@ -157,6 +157,12 @@ def test_a_length_without_its_schedule_is_warned_of(monkeypatch, options, warned
     assert all(part in text for text, part in zip(said, warned, strict=True))
 
 
+def test_a_schedule_that_ends_before_it_begins_is_told():
+    config = load_config(ROOT / "configs/scrl_r50_coco.py", {"train_cfg.max_epochs": 5, "param_scheduler.1.end": 5})
+    with pytest.raises(InputError, match=r"param_scheduler\.1 ends at 5, where it has not begun \(10\)"):
+        check_config(config)
+
+
 def test_registry_errors_while_building_are_explained():
     with pytest.raises(KeyError) as unknown:
         MODELS.build(dict(type="NoSuchModel"))
