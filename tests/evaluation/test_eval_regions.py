@@ -1,4 +1,4 @@
-"""``eval-regions`` from files to tables."""
+"""``eval regions`` from files to tables."""
 import json
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``eval-saliency`` from files to a table."""
+"""``eval saliency`` from files to a table."""
 import json
 import shutil
 from collections.abc import Callable
