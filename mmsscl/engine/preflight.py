@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope, Registry
 from torch.utils.data import DataLoader
 
-from mmsscl.engine.checkpoints.find_checkpoint import saved_states
+from mmsscl.engine.checkpoints.find_checkpoint import checkpoint_files
 from mmsscl.errors import InputError
 from mmsscl.names import did_you_mean, near_names
 from mmsscl.zoo.safe_load import is_remote, load_checkpoint
@@ -81,16 +81,12 @@ def check_checkpoints(config: Config) -> None:
     found: list[tuple[str, str]] = []
     if isinstance(config.get("load_from"), str):
         found.append(("load_from", config.load_from))
-    elif config.get("resume") and saved_states(config.work_dir):
-        # the run goes on from the newest, which replaces what init_cfg would load
-        return
-    # of the top level only the model: the rest may be variables that nothing builds
-    for place, node in _dictionaries(config.get("model"), "model"):
-        if node.get("type") == "Pretrained" and isinstance(node.get("checkpoint"), str):
-            found.append((f"{place}.checkpoint", node["checkpoint"]))
     # an own checkpoint replaces what init_cfg would load, so its file need not be there any more
-    if config.get("resume") and found and not found[0][0].startswith("model"):
-        found = found[:1]
+    if not (config.get("resume") and (found or checkpoint_files(config.work_dir))):
+        # of the top level only the model: the rest may be variables that nothing builds
+        for place, node in _dictionaries(config.get("model"), "model"):
+            if node.get("type") == "Pretrained" and isinstance(node.get("checkpoint"), str):
+                found.append((f"{place}.checkpoint", node["checkpoint"]))
     checked: set[str] = set()
     for place, path in found:
         if path in checked or is_remote(path):

@@ -45,7 +45,7 @@ def newest_checkpoint(work_dir: str | Path, since: str = "") -> Path | None:
         InputError: There are checkpoints, and all are damaged.
     """
     states = saved_states(work_dir)
-    damaged = len(_candidates(Path(work_dir))) - len(states)
+    damaged = len(checkpoint_files(work_dir)) - len(states)
     for state in reversed(states):
         if state.time and state.time < since:
             continue
@@ -70,7 +70,7 @@ def saved_states(work_dir: str | Path) -> list[SavedState]:
     Only their headers are read; one that cannot be is passed over with a warning.
     """
     found = []
-    for file in _candidates(Path(work_dir)):
+    for file in checkpoint_files(work_dir):
         try:
             meta = _meta_of(load_checkpoint(file, mmap=True), file)
         except InputError as error:
@@ -110,7 +110,9 @@ def _meta_of(checkpoint: dict[str, Any], file: str | Path) -> dict[str, Any]:
     return meta
 
 
-def _candidates(work_dir: Path) -> list[Path]:
+def checkpoint_files(work_dir: str | Path) -> list[Path]:
+    """The files that :func:`newest_checkpoint` looks at, unread."""
+    work_dir = Path(work_dir)
     files = [file for file in work_dir.glob("*.pth") if re.fullmatch(r"(epoch|iter)_\d+\.pth", file.name)]
     try:
         named = Path((work_dir / POINTER).read_text(encoding="utf-8").strip())
