@@ -1,6 +1,8 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -217,6 +219,24 @@ def test_two_processes_do_not_share_a_cell(data, tmp_path):
 
     with pytest.raises(CellStopped):
         run_cell(Cell("random", 0), tmp_path, small(data), run)
+
+
+def test_a_cell_is_its_steps_while_that_runs(data, tmp_path):
+    left = []
+
+    def run(command):
+        left.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False))
+        return 75
+
+    with pytest.raises(CellStopped):
+        run_cell(Cell("random", 0), tmp_path, small(data), run)
+    with pytest.raises(InputError, match="another process works on this cell"):
+        run_cell(Cell("random", 0), tmp_path, small(data), run)
+    left[0].kill()
+    left[0].wait()
+    with pytest.raises(CellStopped):
+        run_cell(Cell("random", 0), tmp_path, small(data), lambda command: 75)
+    assert len(left) == 1
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))

@@ -153,6 +153,8 @@ def _alone(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise InputError(f"{folder}: another process works on this cell. Let it end, or take another cell.") from error
+        # what a step runs keeps the lock, should this process be killed
+        os.set_inheritable(file.fileno(), True)
         yield
 
 

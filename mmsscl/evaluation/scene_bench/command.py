@@ -1,13 +1,13 @@
 """SceneBench as a command: ``mmsscl bench run | table`` and ``tools/benchmark/scene_bench.py``."""
 import argparse
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 from mmsscl.engine.config import INSTALLED
 from mmsscl.errors import InputError
 from mmsscl.evaluation.scene_bench.cell import Cell, run_cell
+from mmsscl.evaluation.scene_bench.child_process import run_child
 from mmsscl.evaluation.scene_bench.methods import METHODS
 from mmsscl.evaluation.scene_bench.settings import STAGES, BenchSettings
 from mmsscl.evaluation.scene_bench.table import markdown, plot, read_cells, write_into
@@ -89,7 +89,7 @@ def _run_verb(command: list[str]) -> int:
     """In a process of its own, so that no cell sees what another leaves in memory."""
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run([sys.executable, "-m", "mmsscl.cli", *command], env=environment, check=False).returncode
+    return run_child([sys.executable, "-m", "mmsscl.cli", *command], environment)
 
 
 def _pretrained(options: argparse.Namespace) -> dict[str, str]:
