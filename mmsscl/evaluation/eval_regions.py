@@ -13,6 +13,7 @@ from mmsscl.errors import InputError
 from mmsscl.evaluation.feature_network import load_feature_network, random_feature_network
 from mmsscl.evaluation.labelled_photos import boxed_photos, spread
 from mmsscl.evaluation.network_maps import BRANCHES
+from mmsscl.evaluation.paired_bootstrap import difference_lines
 from mmsscl.evaluation.region_pairs import PairSettings
 from mmsscl.evaluation.region_quality import SCORES, SIZES, region_quality
 from mmsscl.short_names import short_names
@@ -98,11 +99,15 @@ def format_report(report: dict[str, Any]) -> str:
         f"seed {settings['seed']}",
         "photo: looked for among the regions of its own photo; all: among those of all photos. Compare with the controls.",
     ]
+    if report["differences"]:
+        lines += ["", *difference_lines(report["differences"], [f"{where} top1" for where in among])]
     if report["corloc"] is not None:
         maps = report["corloc"]["maps"]
         columns = [key for key in maps[0] if key not in ("name", "trust")]
         lines += ["", f"GeodesicSaliency of {report['corloc']['images']} photos with objects:"]
         lines += _table(columns, [(row["name"], [row[column] for column in columns]) for row in maps])
+        if report["corloc"]["differences"]:
+            lines += ["", *difference_lines(report["corloc"]["differences"], columns)]
     return "\n".join(lines)
 
 

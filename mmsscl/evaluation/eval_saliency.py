@@ -17,6 +17,7 @@ from mmsscl.engine.output_folder import writable_folder
 from mmsscl.errors import InputError
 from mmsscl.evaluation.labelled_photos import BoxedPhotos, MaskedPhotos, boxed_photos, masked_photos
 from mmsscl.evaluation.network_maps import BRANCHES, build_estimator, extraction_of, load_network, photo_maps
+from mmsscl.evaluation.paired_bootstrap import difference_lines, paired_differences
 from mmsscl.evaluation.saliency_quality import BoxQuality, MaskQuality
 from mmsscl.saliency.baseline_maps import gaussian_map, uniform_map
 from mmsscl.short_names import short_names
@@ -114,7 +115,8 @@ def eval_saliency(
         ``settings``, with ``sources``: the branch that each checkpoint's maps are of, or "backbone file"; ``images``: how
         many were scored, ``left_out``: how many show no object; ``maps``: a list of dicts with ``name``, the scores (see
         ``MaskQuality`` and ``BoxQuality``; None where no photo has one) and ``trust``, the mean of a checkpoint's maps
-        (None for baselines).
+        (None for baselines); ``differences``: of the other checkpoints from the first, see
+        :func:`~mmsscl.evaluation.paired_bootstrap.paired_differences`, None in place of nan.
 
     Raises:
         InputError: see :func:`main`.
@@ -154,7 +156,7 @@ def score_maps(
         photos: the N photos, with masks or boxes.
 
     Returns:
-        ``images``, ``left_out`` and ``maps`` of :func:`eval_saliency`.
+        ``images``, ``left_out``, ``maps`` and ``differences`` of :func:`eval_saliency`.
 
     Raises:
         InputError: no photo shows an object, or a mask that cannot be used.
@@ -170,12 +172,17 @@ def score_maps(
     meters = _score([maps for _, maps, _ in candidates], photos)
     if meters[0].images == 0:
         raise InputError(f"none of the {len(photos.paths)} photos shows an object. Give masks or boxes of objects.")
+    own = {name: meter for (name, _, _), meter in zip(candidates, meters, strict=True) if name in {each[0] for each in made}}
+    differences = paired_differences({name: meter.rows() for name, meter in own.items()}, meters[0].scores)
     return {
         "images": meters[0].images,
         "left_out": meters[0].left_out,
         "maps": [
             {"name": name, **_without_nan(meter.compute()), "trust": trust}
             for (name, _, trust), meter in zip(candidates, meters, strict=True)
+        ],
+        "differences": [
+            row | {"scores": {name: _without_nan(score) for name, score in row["scores"].items()}} for row in differences
         ],
     }
 
@@ -198,6 +205,7 @@ def format_report(report: dict[str, Any]) -> str:
         lines.append("mae: lower is better; all others: higher. Compare with shuffled and Gaussian.")
     else:
         lines.append("corloc, corloc_part, mass_inside: higher is better. Compare with shuffled and Gaussian.")
+    lines += ["", *difference_lines(report["differences"], columns[:-1])] if report["differences"] else []
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from mmsscl.evaluation.eval_saliency import score_maps
 from mmsscl.evaluation.feature_network import FeatureNetwork
 from mmsscl.evaluation.labelled_photos import BoxedPhotos
 from mmsscl.evaluation.network_maps import Extraction, PretrainedNetwork, build_estimator, photo_maps
+from mmsscl.evaluation.paired_bootstrap import paired_differences
 from mmsscl.evaluation.region_features import Regions, closeness, region_features
 from mmsscl.evaluation.region_pairs import PairSettings
 from mmsscl.evaluation.region_retrieval import Ranks, box_overlaps, retrieval_ranks
@@ -50,7 +51,9 @@ def region_quality(
         ``settings``; ``photos``; ``left_out``: how many of them had no box in both views; ``queries``; ``rows``, dicts with
         ``name``, ``photo`` and ``all``: ``top1``, ``top5`` and ``mrr`` among the boxes of the same photo and of all, and
         ``sizes``: for each of ``SIZES`` the ``queries`` and the two ``top1`` (None without a query), by cells of the
-        row's network, of the first for other rows; ``corloc``: of :func:`corloc`, None without ``boxed``.
+        row's network, of the first for other rows; ``differences`` of the other networks from the first, see
+        :func:`~mmsscl.evaluation.paired_bootstrap.paired_differences`, with scores such as "all top1";
+        ``corloc``: of :func:`corloc`, None without ``boxed``.
 
     Raises:
         InputError: see :func:`~mmsscl.evaluation.eval_regions.main`.
@@ -69,10 +72,12 @@ def region_quality(
         asked.append((name, regions.strides[name], found[0], found[1]))
     for name, points in (("position", regions.places() / pairs.size), ("color", regions.colors / 255)):
         asked.append((name, regions.strides[first], *closeness(points)))
-    rows = []
+    rows, by_photo = [], {}
     for name, stride, queries, candidates in asked:
         ranks = retrieval_ranks(queries, candidates, regions.valid, same)
         rows.append(_row(name, ranks, regions, stride))
+        if name in networks:
+            by_photo[name] = _by_photo(ranks, regions)
     rows.append(_row("chance", (ranks[0].guessing(), ranks[1].guessing()), regions, regions.strides[first]))
     return {
         "settings": {
@@ -87,6 +92,7 @@ def region_quality(
         "left_out": int((~regions.valid.any(1)).sum()),
         "queries": int(regions.valid.sum()),
         "rows": rows,
+        "differences": paired_differences(by_photo, _scores),
         "corloc": None if boxed is None else corloc(networks, boxed, corloc_size, pairs.batch_size),
     }
 
@@ -130,6 +136,20 @@ class _Maps(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network.maps(images)
+
+
+def _by_photo(ranks: tuple[Ranks, Ranks], regions: Regions) -> np.ndarray:
+    """(photos with a region, 7): each one's sums over its regions, and their number last."""
+    valid = regions.valid.numpy()
+    photo = np.nonzero(valid)[0]
+    sums = [np.bincount(photo, part, len(valid)) for each in ranks for part in each.query_scores().values()]
+    queries = valid.sum(1)
+    return np.stack([*sums, queries], axis=1)[queries > 0]
+
+
+def _scores(sums: np.ndarray) -> dict[str, np.ndarray]:
+    names = [f"{where} {score}" for where in ("photo", "all") for score in SCORES]
+    return {name: sums[..., place] / sums[..., -1] for place, name in enumerate(names)}
 
 
 def _row(name: str, ranks: tuple[Ranks, Ranks], regions: Regions, stride: int) -> dict[str, Any]:

@@ -35,13 +35,15 @@ class Ranks:
         Args:
             chosen: bool (Q,), the queries that count; all by default.
         """
-        above, level = (part if chosen is None else part[chosen] for part in (self.above, self.level))
-        if len(above) == 0:
-            return dict.fromkeys(("top1", "top5", "mrr"), float("nan"))
-        tied = level + 1
-        harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, (above + tied).max() + 1))])
-        found = {f"top{most}": float((np.clip(most - above, 0, tied) / tied).mean()) for most in (1, 5)}
-        return found | {"mrr": float(((harmonic[above + tied] - harmonic[above]) / tied).mean())}
+        parts = {name: part if chosen is None else part[chosen] for name, part in self.query_scores().items()}
+        return {name: float(part.mean()) if len(part) else float("nan") for name, part in parts.items()}
+
+    def query_scores(self) -> dict[str, np.ndarray]:
+        """What each query adds to :meth:`scores`: float64 (Q,) each."""
+        above, tied = self.above, self.level + 1
+        harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, (above + tied).max(initial=0) + 1))])
+        found = {f"top{most}": np.clip(most - above, 0, tied) / tied for most in (1, 5)}
+        return found | {"mrr": (harmonic[above + tied] - harmonic[above]) / tied}
 
     def guessing(self) -> "Ranks":
         """The ranks of features that are all the same."""

@@ -56,11 +56,13 @@ class MaskQuality:
     """
 
     def __init__(self) -> None:
-        self.images = 0
         self.left_out = 0
-        self._with_background = 0
-        self._absolute, self._area, self._pointing = 0.0, 0.0, 0.0
-        self._precision, self._recall = np.zeros(LEVELS), np.zeros(LEVELS)
+        self._rows: list[np.ndarray] = []
+
+    @property
+    def images(self) -> int:
+        """How many count."""
+        return len(self._rows)
 
     def update(self, values: np.ndarray, mask: np.ndarray) -> None:
         """Add one image.
@@ -78,30 +80,44 @@ class MaskQuality:
         inside = np.bincount(levels[mask], minlength=LEVELS)
         outside = np.bincount(levels[~mask], minlength=LEVELS)
         hits, alarms = (np.cumsum(counts[::-1])[::-1] for counts in (inside, outside))
-        self._precision += hits / np.maximum(hits + alarms, 1)
-        self._recall += hits / inside_count
-        if outside_count := mask.size - inside_count:
+        area, outside_count = 0.0, mask.size - inside_count
+        if outside_count:
             below = np.cumsum(outside) - outside
-            self._area += float((inside * (below + 0.5 * outside)).sum()) / inside_count / outside_count
-            self._with_background += 1
-        self._absolute += float(np.abs(full - mask).mean())
+            area = float((inside * (below + 0.5 * outside)).sum()) / inside_count / outside_count
+        absolute = np.abs(full - mask).mean()
         # equal values may differ by rounding once interpolated
-        self._pointing += float(mask[full >= full.max() - 1e-6].mean())
-        self.images += 1
+        pointing = mask[full >= full.max() - 1e-6].mean()
+        precision, recall = hits / np.maximum(hits + alarms, 1), hits / inside_count
+        self._rows.append(np.array([*precision, *recall, absolute, area, bool(outside_count), pointing, 1]))
 
-    def compute(self) -> dict[str, float]:
-        """The scores: ``mae``, ``max_f``, ``auc``, ``pointing``, each in [0, 1]; ``nan`` without an image."""
-        if self.images == 0:
-            return dict.fromkeys(("mae", "max_f", "auc", "pointing"), float("nan"))
-        precision, recall = self._precision / self.images, self._recall / self.images
+    def rows(self) -> np.ndarray:
+        """What each image adds to the sums that :meth:`scores` takes: float64 (images, K), in the order they were fed."""
+        return np.array(self._rows).reshape(-1, 2 * LEVELS + 5)
+
+    @staticmethod
+    def scores(sums: np.ndarray) -> dict[str, np.ndarray]:
+        """The scores of images by the sums of their :meth:`rows`.
+
+        Args:
+            sums: float64 (..., K).
+
+        Returns:
+            ``mae``, ``max_f``, ``auc``, ``pointing``, each (...), in [0, 1]; nan where no image has one.
+        """
+        curves, (absolute, area, with_background, pointing, images) = sums[..., :-5], np.moveaxis(sums[..., -5:], -1, 0)
+        precision, recall = curves[..., :LEVELS], curves[..., LEVELS:]
         below = BETA_SQUARED * precision + recall
         f = (1 + BETA_SQUARED) * precision * recall / np.where(below > 0, below, 1)
         return {
-            "mae": self._absolute / self.images,
-            "max_f": float(f.max()),
-            "auc": self._area / self._with_background if self._with_background else float("nan"),
-            "pointing": self._pointing / self.images,
+            "mae": _share(absolute, images),
+            "max_f": _share(f.max(-1), images),
+            "auc": _share(area, with_background),
+            "pointing": _share(pointing, images),
         }
+
+    def compute(self) -> dict[str, float]:
+        """The scores of all images; ``nan`` without one."""
+        return _floats(self.scores(self.rows().sum(0)))
 
 
 class BoxQuality:
@@ -120,9 +136,13 @@ class BoxQuality:
     """
 
     def __init__(self) -> None:
-        self.images = 0
         self.left_out = 0
-        self._found, self._found_part, self._mass = 0, 0, 0.0
+        self._rows: list[list[float]] = []
+
+    @property
+    def images(self) -> int:
+        """How many count."""
+        return len(self._rows)
 
     def update(self, values: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> None:
         """Add one image.
@@ -136,21 +156,43 @@ class BoxQuality:
             self.left_out += 1
             return
         full = enlarge_map(values, size)
-        self._mass += _mass_inside(full, boxes)
         # a constant map's mean may differ from it by rounding
         foreground = (full >= full.mean(dtype=np.float64) - 1e-6).astype(np.uint8)
-        self._found += bool(_best_iou(_tight_box(foreground), boxes) >= 0.5)
+        found = _best_iou(_tight_box(foreground), boxes) >= 0.5
         _, parts, figures, _ = cv2.connectedComponentsWithStats(foreground, connectivity=8)
         largest = 1 + int(np.argmax(figures[1:, cv2.CC_STAT_AREA]))
-        self._found_part += bool(_best_iou(_tight_box(parts == largest), boxes) >= 0.5)
-        self.images += 1
+        found_part = _best_iou(_tight_box(parts == largest), boxes) >= 0.5
+        self._rows.append([found, found_part, _mass_inside(full, boxes), 1])
+
+    def rows(self) -> np.ndarray:
+        """What each image adds to the sums that :meth:`scores` takes: float64 (images, K), in the order they were fed."""
+        return np.array(self._rows, np.float64).reshape(-1, 4)
+
+    @staticmethod
+    def scores(sums: np.ndarray) -> dict[str, np.ndarray]:
+        """The scores of images by the sums of their :meth:`rows`.
+
+        Args:
+            sums: float64 (..., K).
+
+        Returns:
+            ``corloc``, ``corloc_part``, ``mass_inside``, each (...), in [0, 1]; nan where there is no image.
+        """
+        found, found_part, mass, images = np.moveaxis(sums, -1, 0)
+        parts = {"corloc": found, "corloc_part": found_part, "mass_inside": mass}
+        return {name: _share(part, images) for name, part in parts.items()}
 
     def compute(self) -> dict[str, float]:
-        """The scores: ``corloc``, ``corloc_part``, ``mass_inside``, each in [0, 1]; ``nan`` without an image."""
-        if self.images == 0:
-            return dict.fromkeys(("corloc", "corloc_part", "mass_inside"), float("nan"))
-        sums = {"corloc": self._found, "corloc_part": self._found_part, "mass_inside": self._mass}
-        return {name: value / self.images for name, value in sums.items()}
+        """The scores of all images; ``nan`` without one."""
+        return _floats(self.scores(self.rows().sum(0)))
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)
+
+
+def _floats(scores: dict[str, np.ndarray]) -> dict[str, float]:
+    return {name: float(value) for name, value in scores.items()}
 
 
 def _mass_inside(full: np.ndarray, boxes: np.ndarray) -> float:

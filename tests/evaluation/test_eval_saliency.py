@@ -119,20 +119,38 @@ def test_boxes_give_corloc_and_mass(run: dict[str, Path]) -> None:
     assert "corloc, corloc_part, mass_inside: higher is better." in format_report(report)
 
 
+def test_other_checkpoints_are_compared_with_the_first(run: dict[str, Path]) -> None:
+    photos = masked_photos(run["images"], run["masks"])
+    files = [run["checkpoint"], run["folder"] / "backbone.pth"]
+    report = eval_saliency(run["config"], files, photos, "ActivationSaliency", device="cpu", image_size=64)
+    rows = {row["name"]: row for row in report["maps"]}
+    (found,) = report["differences"]
+    assert (found["name"], found["from"], found["photos"]) == ("backbone (backbone file)", "epoch_1", 5)
+    for score in ("mae", "max_f", "auc", "pointing"):
+        values = found["scores"][score]
+        assert values["difference"] == pytest.approx(rows[found["name"]][score] - rows["epoch_1"][score])
+        assert values["low"] <= values["difference"] <= values["high"]
+    assert found["scores"]["mae"]["low"] < found["scores"]["mae"]["high"]
+    text = format_report(report)
+    assert "difference from epoch_1 [95 % of 2000 resamplings of the 5 photos]:" in text
+    assert text.splitlines()[-2].split() == ["mae", "max_f", "auc", "pointing"]
+
+
 def test_scores_that_no_photo_has_are_null(run: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "masks").mkdir()
     for index in range(5):
         cv2.imwrite(str(tmp_path / "masks" / f"{index}.png"), np.full((96, 96), 255, np.uint8))
-    command = ["eval", "saliency", run["config"], run["checkpoint"], "--images", run["images"]]
-    command += ["--masks", tmp_path / "masks"]
+    command = ["eval", "saliency", run["config"], run["checkpoint"], run["folder"] / "backbone.pth"]
+    command += ["--images", run["images"], "--masks", tmp_path / "masks"]
     assert cli.main([*map(str, command), *EXTRACT, "--out", str(tmp_path / "scores.json")]) == 0
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
     report = json.loads((tmp_path / "scores.json").read_text(), parse_constant=refuse)
-    assert [row["auc"] for row in report["maps"]] == [None] * 4
-    assert [row["pointing"] for row in report["maps"]] == [1.0] * 4
+    assert [row["auc"] for row in report["maps"]] == [None] * 6
+    assert [row["pointing"] for row in report["maps"]] == [1.0] * 6
+    assert report["differences"][0]["scores"]["auc"] == {"difference": None, "low": None, "high": None}
     assert capsys.readouterr().out.splitlines()[1].split()[-3] == "-"
 
 

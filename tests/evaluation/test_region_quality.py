@@ -9,8 +9,11 @@ from torch import Tensor, nn
 
 from mmsscl.errors import InputError
 from mmsscl.evaluation.labelled_photos import BoxedPhotos
+from mmsscl.evaluation.paired_bootstrap import paired_differences
+from mmsscl.evaluation.region_features import region_features
 from mmsscl.evaluation.region_pairs import PairSettings, region_batches
 from mmsscl.evaluation.region_quality import SIZES, corloc, region_quality
+from mmsscl.evaluation.region_retrieval import box_overlaps, retrieval_ranks
 from mmsscl.evaluation.saliency_quality import BoxQuality
 from mmsscl.saliency.estimators import GeodesicSaliency
 from mmsscl.saliency.normalise import normalise_maps
@@ -59,6 +62,29 @@ def test_a_row_a_network_and_controls(photos: list[str]) -> None:
     assert (settings["seed"], settings["strides"], settings["same_iou"]) == (0, {"colors": 8, "blind": 8}, 0.5)
     assert settings["sha256"] == dict.fromkeys(networks, "of nothing")
     assert region_quality(networks, photos, SETTINGS) == report
+
+
+def test_differences_are_over_photos(photos: list[str]) -> None:
+    networks: Any = {"blind": Colors(blind=True), "colors": Colors()}
+    report = region_quality(networks, photos, SETTINGS)
+    regions = region_features(networks, photos, SETTINGS)
+    same = box_overlaps(regions.boxes[1]) > 0.5
+    tables = {}
+    for name, (queries, candidates) in regions.features.items():
+        ranks = retrieval_ranks(queries, candidates, regions.valid, same)
+        hits = [1.0 * (each.level == 0) * (each.above == 0) + 1 / (each.level + 1) * (each.level > 0) for each in ranks]
+        tables[name] = np.stack([*(hit.reshape(9, 4).sum(1) for hit in hits), np.full(9, 4.0)], axis=1)
+    wanted = paired_differences(
+        tables, lambda sums: {"photo top1": sums[..., 0] / sums[..., 2], "all top1": sums[..., 1] / sums[..., 2]}
+    )
+    (found,) = report["differences"]
+    assert (found["name"], found["from"], found["photos"]) == ("colors", "blind", 9)
+    for score, values in wanted[0]["scores"].items():
+        assert found["scores"][score] == pytest.approx(values)
+        assert values["low"] < values["high"]
+    rows = {row["name"]: row for row in report["rows"]}
+    change = rows["colors"]["all"]["mrr"] - rows["blind"]["all"]["mrr"]
+    assert found["scores"]["all mrr"]["difference"] == pytest.approx(change)
 
 
 def test_without_distortion_the_mean_color_suffices(photos: list[str]) -> None:
