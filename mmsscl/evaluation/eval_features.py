@@ -17,7 +17,7 @@ from mmsscl.errors import InputError
 from mmsscl.evaluation.classified_photos import ClassifiedPhotos, labelled_folder, labelled_json, require_same_classes
 from mmsscl.evaluation.feature_network import FeatureNetwork, load_feature_network, random_feature_network
 from mmsscl.evaluation.features import FeatureSettings, extract_features
-from mmsscl.evaluation.knn import top_accuracy, weighted_knn
+from mmsscl.evaluation.knn import top_hits, weighted_knn
 from mmsscl.evaluation.linear_classifiers import (
     LOGISTIC_COSTS,
     few_shots,
@@ -25,6 +25,7 @@ from mmsscl.evaluation.linear_classifiers import (
     svm_scores,
     voc_average_precision,
 )
+from mmsscl.evaluation.paired_bootstrap import difference_lines, paired_differences
 from mmsscl.short_names import short_names
 from mmsscl.version import __version__
 
@@ -77,7 +78,9 @@ def main(args: argparse.Namespace, measure: str) -> dict[str, Any]:
         measure: One of ``MEASURES``.
 
     Returns:
-        ``scores``: of each checkpoint, by name, the scores in percent by name; and what they were made with.
+        ``scores``: of each checkpoint, by name, the scores in percent by name; ``differences`` from the first one, see
+        :func:`~mmsscl.evaluation.paired_bootstrap.paired_differences`, none for "svm" (its average precisions are no sums
+        over photos); and what they were made with.
 
     Raises:
         InputError: A checkpoint, folder, json or option that cannot be used.
@@ -101,12 +104,17 @@ def main(args: argparse.Namespace, measure: str) -> dict[str, Any]:
         "settings": {key: value for key, value in vars(args).items() if key not in ("run", "verb", "checkpoints")},
         "versions": {"mmsscl": __version__, "torch": torch.__version__}, "device": str(device),
     }  # fmt: skip
+    hits: dict[str, np.ndarray] = {}
+    columns: list[str] = []
     for name, network in _networks(args, device):
         features, queries = (
             extract_features(network, photos.paths, settings, args.cache, args.batch_size, args.num_workers)
             for photos in (train, val)
         )
-        report["scores"][name] = score(features, queries)
+        report["scores"][name], found = score(features, queries)
+        columns = list(found)
+        hits[name] = np.stack([*found.values(), np.ones(len(val.paths))], axis=1)
+    report["differences"] = paired_differences(hits, partial(_percents, columns)) if columns else []
     if args.out is not None:
         with atomic_file(args.out) as file:
             file.write((json.dumps(report, indent=1, default=str) + "\n").encode())
@@ -123,7 +131,13 @@ def table(report: dict[str, Any]) -> str:
         lines.append(f"{name:{width}}" + "".join(f"{report['scores'][name][column]:14.2f}" for column in columns))
     counts = f"{report['train']} labelled photos, {report['val']} classified, {report['classes']} classes"
     about = f"{report['measure']}: {counts}"
+    if report["differences"]:
+        lines += ["", *difference_lines(report["differences"], list(report["differences"][0]["scores"]), decimals=2)]
     return "\n".join([about, *lines])
+
+
+def _percents(columns: list[str], sums: np.ndarray) -> dict[str, np.ndarray]:
+    return {column: 100 * sums[..., place] / sums[..., -1] for place, column in enumerate(columns)}
 
 
 def _networks(args: argparse.Namespace, device: torch.device) -> Iterator[tuple[str, FeatureNetwork]]:
@@ -139,7 +153,8 @@ def _photos(path: str, images: str | None) -> ClassifiedPhotos:
     return labelled_json(path, os.path.dirname(os.path.abspath(path)) if images is None else images)
 
 
-_Score = Callable[[np.ndarray, np.ndarray], dict[str, float]]
+# features to learn from and to classify -> figures, and of those that are shares of the photos who is right
+_Score = Callable[[np.ndarray, np.ndarray], tuple[dict[str, float], dict[str, np.ndarray]]]
 
 
 def _knn(train: ClassifiedPhotos, val: ClassifiedPhotos, args: argparse.Namespace) -> _Score:
@@ -147,14 +162,14 @@ def _knn(train: ClassifiedPhotos, val: ClassifiedPhotos, args: argparse.Namespac
     for k in args.k:  # found out before the features are made
         weighted_knn(torch.eye(1).expand(len(labels), 1), labels, torch.ones(1, 1), len(train.classes), k, args.temperature)
 
-    def score(features: np.ndarray, queries: np.ndarray) -> dict[str, float]:
-        found = {}
+    def score(features: np.ndarray, queries: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        hits = {}
         for k in args.k:
             bank, asked = torch.from_numpy(features), torch.from_numpy(queries)
             votes = weighted_knn(bank, labels, asked, len(train.classes), k, args.temperature)
             for top in (1, 5):
-                found[f"k={k} top-{top}"] = top_accuracy(votes, wanted, top)
-        return found
+                hits[f"k={k} top-{top}"] = top_hits(votes, wanted, top).numpy()
+        return _shares(hits), hits
 
     return score
 
@@ -165,12 +180,16 @@ def _linear(train: ClassifiedPhotos, val: ClassifiedPhotos, args: argparse.Names
         raise InputError(f"--costs {wrong[0]:g}: give numbers above 0.")
     labels, wanted = train.labels, torch.from_numpy(val.labels)
 
-    def score(features: np.ndarray, queries: np.ndarray) -> dict[str, float]:
+    def score(features: np.ndarray, queries: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         scores, cost = logistic_scores(features, labels, queries, args.costs, args.seed)
-        found = torch.from_numpy(scores)
-        return {"top-1": top_accuracy(found, wanted, 1), "top-5": top_accuracy(found, wanted, 5), "cost": cost}
+        hits = {f"top-{top}": top_hits(torch.from_numpy(scores), wanted, top).numpy() for top in (1, 5)}
+        return {**_shares(hits), "cost": cost}, hits
 
     return score
+
+
+def _shares(hits: dict[str, np.ndarray]) -> dict[str, float]:
+    return {name: 100 * float(right.mean()) for name, right in hits.items()}
 
 
 def _svm(train: ClassifiedPhotos, val: ClassifiedPhotos, args: argparse.Namespace) -> _Score:
@@ -188,10 +207,10 @@ def _svm(train: ClassifiedPhotos, val: ClassifiedPhotos, args: argparse.Namespac
         return float(np.mean([voc_average_precision(scores[:, label], val.targets[:, label])
                               for label in range(targets.shape[1])]))  # fmt: skip
 
-    def score(features: np.ndarray, queries: np.ndarray) -> dict[str, float]:
+    def score(features: np.ndarray, queries: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         found = {"mAP": precision(features, train.targets, queries)}
         for shots, rows in draws.items():
             found[f"{shots}-shot mAP"] = float(np.mean([precision(features[r], train.targets[r], queries) for r in rows]))
-        return found
+        return found, {}
 
     return score

@@ -49,13 +49,21 @@ def weighted_knn(
     return torch.cat(found)
 
 
-def top_accuracy(scores: Tensor, labels: Tensor, top: int = 1) -> float:
-    """Percentage of rows whose label is among the ``top`` highest scores.
+def top_hits(scores: Tensor, labels: Tensor, top: int = 1) -> Tensor:
+    """Whether the label of each row is among its ``top`` highest scores.
 
     Args:
         scores: (N, classes).
         labels: int64 (N,).
         top: How many count; more than there are classes: all.
+
+    Returns:
+        bool (N,).
     """
     best = scores.topk(min(top, scores.shape[1]), dim=1).indices
-    return 100 * float((best == labels[:, None]).any(1).float().mean())
+    return (best == labels[:, None]).any(1)
+
+
+def top_accuracy(scores: Tensor, labels: Tensor, top: int = 1) -> float:
+    """Percentage of rows that are :func:`top_hits`, with the same arguments."""
+    return 100 * float(top_hits(scores, labels, top).float().mean())

@@ -69,23 +69,25 @@ def paired_differences(
     return differences
 
 
-def difference_lines(differences: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
+def difference_lines(differences: Sequence[Mapping[str, Any]], columns: Sequence[str], decimals: int = 4) -> list[str]:
     """A table of :func:`paired_differences`, a row a network; no line without one.
 
     Args:
         differences: what it returned; None in place of a number is a dash.
         columns: the figures to show.
+        decimals: of the numbers.
     """
     if not differences:
         return []
     first = differences[0]
     width = max(len(row["name"]) for row in differences)
+    number = f"{{:+.{decimals}f}}"
     lines = [
         f"difference from {first['from']} [{COVERED} % of {first['draws']} resamplings of the {first['photos']} photos]:",
         " " * width + "".join(f"{column:>28}" for column in columns),
     ]
     for row in differences:
-        cells = ("-" if None in score.values() else "{difference:+.4f} [{low:+.4f}, {high:+.4f}]".format_map(score)
+        cells = ("-" if None in score.values() else "{} [{}, {}]".format(*map(number.format, score.values()))
                  for score in (row["scores"][column] for column in columns))  # fmt: skip
         lines.append(f"{row['name']:<{width}}" + "".join(f"{cell:>28}" for cell in cells))
     return lines

@@ -55,6 +55,16 @@ def test_a_table_of_checkpoints_beside_random_weights(place, tmp_path, capsys, m
         assert list(scores) == columns
         assert scores[columns[0]] > 90, name
         assert re.search(rf"{re.escape(name)} .*{scores[columns[0]]:.2f}", said)
+    differences = report["differences"]
+    shares = {"knn": columns, "linear": columns[:2], "svm": []}[measure]
+    assert [row["name"] for row in differences] == (["epoch_1", "epoch_2"] if shares else [])
+    for row in differences:
+        assert (row["from"], row["photos"], list(row["scores"])) == ("random weights", 16, shares)
+        for column, values in row["scores"].items():
+            change = report["scores"][row["name"]][column] - report["scores"]["random weights"][column]
+            assert values["difference"] == pytest.approx(change)
+            assert values["low"] <= values["difference"] <= values["high"]
+    assert ("difference from random weights [95 % of 2000 resamplings of the 16 photos]:" in said) == bool(shares)
     assert len(list((tmp_path / "cache").iterdir())) == 6
     assert report["versions"]["torch"] == torch.__version__
     assert run(place, measure, *words) == 0

@@ -4,7 +4,7 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from mmsscl.errors import InputError
-from mmsscl.evaluation.knn import top_accuracy, weighted_knn
+from mmsscl.evaluation.knn import top_accuracy, top_hits, weighted_knn
 
 
 @pytest.mark.parametrize(("k", "temperature"), [(1, 0.07), (5, 0.07), (20, 1.0), (60, 0.01)])
@@ -38,6 +38,7 @@ def test_top_accuracy_by_hand():
     scores = torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3], [0.2, 0.3, 0.5], [0.9, 0.06, 0.04]])
     labels = torch.tensor([1, 2, 0, 0])
     assert [top_accuracy(scores, labels, top) for top in (1, 2, 3, 5)] == [50, 75, 100, 100]
+    assert [top_hits(scores, labels, top).sum() for top in (1, 2, 3, 5)] == [2, 3, 4, 4]
 
 
 @pytest.mark.parametrize(

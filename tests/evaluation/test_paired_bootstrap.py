@@ -82,6 +82,7 @@ def test_lines(rows):
     assert lines[1].split() == ["share"]
     assert lines[3].split() == ["longer", "name", "+0.0000", "[+0.0000,", "+0.0000]"]
     assert len({len(line) for line in lines[1:]}) == 1
+    assert difference_lines(found, ["share"], decimals=2)[3].split()[2] == "+0.00"
     found[0]["scores"]["share"]["low"] = None
     assert difference_lines(found, ["share"])[2].split() == ["b", "-"]
 
