@@ -172,8 +172,8 @@ def score_maps(
     meters = _score([maps for _, maps, _ in candidates], photos)
     if meters[0].images == 0:
         raise InputError(f"none of the {len(photos.paths)} photos shows an object. Give masks or boxes of objects.")
-    own = {name: meter for (name, _, _), meter in zip(candidates, meters, strict=True) if name in {each[0] for each in made}}
-    differences = paired_differences({name: meter.rows() for name, meter in own.items()}, meters[0].scores)
+    meter_of = {name: meter for (name, _, _), meter in zip(candidates, meters, strict=True)}
+    differences = paired_differences({name: meter_of[name].rows() for name, _, _ in made}, meters[0].scores)
     return {
         "images": meters[0].images,
         "left_out": meters[0].left_out,

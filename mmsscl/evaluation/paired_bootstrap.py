@@ -45,8 +45,10 @@ def paired_differences(
     counts = {len(table) for table in rows.values()}
     if len(counts) != 1 or counts == {0}:
         raise InputError(f"networks scored on {sorted(counts)} photos cannot be compared. Score them on the same ones.")
-    photos = counts.pop()
     names = list(rows)
+    if len(names) == 1:
+        return []
+    photos = counts.pop()
     found: dict[str, list[Mapping[str, np.ndarray]]] = {name: [] for name in names}
     generator = np.random.default_rng(seed)
     step = max(1, _MOST_COUNTS // photos)
