@@ -136,9 +136,11 @@ def _regions(folder: Path, settings: BenchSettings) -> Stage:
 def _saliency(folder: Path, settings: BenchSettings) -> Stage:
     out = folder / "saliency_scores.json"
     few = [] if settings.saliency_photos is None else ["--max-images", str(settings.saliency_photos)]
+    # all that a config's own SaliencyRefreshHook would decide is said: not all methods have one
     command = ["eval", "saliency", str(folder / "pretrain.py"), str(folder / "backbone.pth"), "--branch", "online",
                "--images", settings.path("ecssd", "images"), "--masks", settings.path("ecssd", "masks"),
-               "--estimator", "GeodesicSaliency", "--image-size", "224", "--map-size", "14", "--out", str(out), *few,
+               "--estimator", "GeodesicSaliency", "--image-size", "224", "--map-size", "14",
+               "--batch-size", "64", "--no-mirror", "--out", str(out), *few,
                *_device(settings)]  # fmt: skip
 
     def result() -> dict[str, float]:
