@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from mmsscl import cli
+from mmsscl.cli.program import build_parser
 from mmsscl.datasets.toy_scenes import write_toy_scenes
 from mmsscl.engine.config import load_config
 from mmsscl.engine.preflight import check_config
 from mmsscl.errors import InputError
+from mmsscl.evaluation.network_maps import extraction_of
 from mmsscl.evaluation.scene_bench import METHODS, BenchSettings, Cell, run_cell
 from mmsscl.evaluation.scene_bench.cell import CellStopped, read_cell
 from mmsscl.evaluation.scene_bench.settings import STAGES
@@ -249,6 +251,19 @@ def test_every_methods_config_can_be_trained(data, tmp_path, method):
     assert config.param_scheduler[-1].end == 2
     assert [command[0] for command in stage.commands] == ["train", "export"][not METHODS[method].trains :]
     check_config(config)
+
+
+def test_saliency_is_measured_alike_for_all_methods(data, tmp_path):
+    settings, found = small(data, options=(), photos=None), {}
+    for method in ("byol", "scrl", "sgcl", "scrl_sgcl"):
+        stage_of("pretrain", METHODS[method], 0, tmp_path, settings)
+        (command,) = stage_of("saliency", METHODS[method], 0, tmp_path, settings).commands
+        options = build_parser().parse_args(command)
+        found[method] = extraction_of(
+            load_config(options.config), options.estimator, image_size=options.image_size, map_size=options.map_size,
+            batch_size=options.batch_size, mirror=False if options.no_mirror else None,
+        )  # fmt: skip
+    assert all(each == found["byol"] for each in found.values())
 
 
 def test_controls_change_what_they_say(data, tmp_path):
